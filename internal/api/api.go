@@ -1,0 +1,355 @@
+// Package api holds the words that aivault and aivaultd exchange: the
+// requests and answers of the daemon's API, its error codes, and the one
+// table that gives each code its exit status and HTTP status.
+//
+// docs/openapi.yaml describes the same API for other clients; a test compares
+// the two.
+package api
+
+import "moldable.sh/aivault/internal/secret"
+
+// Version is sent as Aivault-Api with every answer. It is raised by each
+// addition; nothing is ever taken away.
+const Version = 1
+
+// Header names of the daemon's own. An upstream's Aivault-* headers are
+// dropped, and a caller's are refused inside a request.
+const (
+	HeaderAPI     = "Aivault-Api"     // Version, on every answer
+	HeaderAnswer  = "Aivault-Answer"  // "upstream" where body and status are the upstream's
+	HeaderPlanned = "Aivault-Planned" // JSON of Planned, beside Aivault-Answer
+	HeaderError   = "Aivault-Error"   // trailer: code of what failed after the first byte
+)
+
+// Routes of the API.
+const (
+	RouteProxy        = "/aivault/proxy"
+	RouteStatus       = "/aivault/status"
+	RouteCapabilities = "/aivault/capabilities"
+	RouteInit         = "/aivault/init"
+	RouteUnlock       = "/aivault/unlock"
+	RouteLock         = "/aivault/lock"
+	RouteRotateMaster = "/aivault/rotate-master"
+	RouteSecrets      = "/aivault/secrets"
+	RouteCredentials  = "/aivault/credentials"
+	RouteAudit        = "/aivault/audit"
+)
+
+// Header is one header field of a call. Order and repetition are kept.
+type Header struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Call is the envelope of POST /aivault/proxy. A body that is too large or too
+// binary for JSON travels as the second part of a multipart/form-data request
+// whose first part, named "envelope", is this object, and whose second part,
+// named "body", may declare its Content-Length.
+type Call struct {
+	Capability  string  `json:"capability"`
+	Credential  string  `json:"credential,omitzero"`
+	WorkspaceID string  `json:"workspaceId,omitzero"`
+	GroupID     string  `json:"groupId,omitzero"`
+	TimeoutMs   int64   `json:"timeoutMs,omitzero"` // for the whole call; 0: no limit but the idle one
+	Request     Request `json:"request"`
+}
+
+// Request is what the upstream is to be asked. There is no host in it: the
+// host comes from policy.
+type Request struct {
+	Method  string   `json:"method,omitzero"` // default: the capability's
+	Path    string   `json:"path,omitzero"`   // may carry a query; default: the capability's
+	Headers []Header `json:"headers,omitzero"`
+	Body    *string  `json:"body,omitzero"`
+}
+
+// Planned says what a call became: it is sent back in HeaderPlanned.
+type Planned struct {
+	Capability string `json:"capability"`
+	Credential string `json:"credential"`
+	Method     string `json:"method"`
+	URL        string `json:"url"` // without anything that auth added
+}
+
+// Status is the answer of GET /aivault/status. A caller who is no operator
+// gets only Vault.State, Daemon.Version, Caller and Providers.
+type Status struct {
+	Vault     VaultStatus      `json:"vault"`
+	Key       *KeyStatus       `json:"key,omitzero"`
+	Daemon    *DaemonStatus    `json:"daemon,omitzero"` // absent in-process
+	Caller    CallerStatus     `json:"caller"`
+	Providers []ProviderStatus `json:"providers"`
+	Problems  []Problem        `json:"problems"`
+	Strength  string           `json:"strength,omitzero"` // one line: how strong this installation is
+}
+
+// VaultStatus tells where the vault is and whether it is open.
+type VaultStatus struct {
+	Dir        string `json:"dir,omitzero"`
+	State      string `json:"state"` // none, locked, unlocked, broken
+	Generation uint64 `json:"generation,omitzero"`
+}
+
+// KeyStatus names the key provider in use.
+type KeyStatus struct {
+	Provider string `json:"provider"`
+	Detail   string `json:"detail,omitzero"` // the key file's path, the variable's name
+}
+
+// DaemonStatus describes the daemon that answered.
+type DaemonStatus struct {
+	Socket  string `json:"socket,omitzero"`
+	Shared  bool   `json:"shared"`
+	PID     int    `json:"pid,omitzero"`
+	Version string `json:"version"`
+}
+
+// CallerStatus is who the daemon takes the caller for.
+type CallerStatus struct {
+	UID      uint32 `json:"uid"`
+	User     string `json:"user,omitzero"`
+	Operator bool   `json:"operator"`
+}
+
+// ProviderStatus is one provider that has a credential, or waits for secrets.
+type ProviderStatus struct {
+	Provider     string   `json:"provider"`
+	Ready        bool     `json:"ready"`
+	Capabilities int      `json:"capabilities"`
+	Waiting      []string `json:"waiting,omitzero"` // secret names that are still missing
+}
+
+// Problem is an entry that is broken, or something unsafe about the
+// installation.
+type Problem struct {
+	What string `json:"what"` // e.g. "credential acme"
+	Why  string `json:"why"`
+	Hint string `json:"hint,omitzero"`
+}
+
+// CapabilityList is the answer of GET /aivault/capabilities.
+type CapabilityList struct {
+	Capabilities []CapabilitySummary `json:"capabilities"`
+	Available    []AvailableProvider `json:"available"` // registry providers without a credential
+}
+
+// CapabilitySummary is one line of the list.
+type CapabilitySummary struct {
+	ID          string   `json:"id"`
+	Provider    string   `json:"provider"`
+	Ready       bool     `json:"ready"`
+	Off         bool     `json:"off,omitzero"`
+	Origin      string   `json:"origin"` // registry or custom
+	Access      string   `json:"access,omitzero"`
+	Methods     []string `json:"methods"`
+	Description string   `json:"description,omitzero"`
+	Reason      string   `json:"reason,omitzero"` // why it is not ready
+}
+
+// AvailableProvider is a registry provider for which the vault has no secret.
+type AvailableProvider struct {
+	Provider     string   `json:"provider"`
+	Title        string   `json:"title"`
+	Capabilities int      `json:"capabilities"`
+	Secrets      []string `json:"secrets"`
+}
+
+// CapabilityDetail is the answer of GET /aivault/capabilities/ID.
+type CapabilityDetail struct {
+	Capability  string          `json:"capability"`
+	Provider    string          `json:"provider"`
+	Origin      string          `json:"origin"`
+	Access      string          `json:"access,omitzero"`
+	Description string          `json:"description,omitzero"`
+	Ready       bool            `json:"ready"`
+	Reason      string          `json:"reason,omitzero"`
+	Allowed     Allowed         `json:"allowed"`
+	Call        CapabilityCall  `json:"call"`
+	Setup       CapabilitySetup `json:"setup"`
+	Credential  string          `json:"credential,omitzero"`
+}
+
+// Allowed is what a capability lets through.
+type Allowed struct {
+	Hosts        []string `json:"hosts"`
+	Methods      []string `json:"methods"`
+	PathPrefixes []string `json:"pathPrefixes"` // as written in rules: /p, =/p, with * inside a segment
+}
+
+// CapabilityCall shows how the capability is called.
+type CapabilityCall struct {
+	Defaults CallDefaults `json:"defaults"`
+	Example  string       `json:"example,omitzero"` // a complete command line
+}
+
+// CallDefaults is the capability's default call; a field is empty where there
+// is none.
+type CallDefaults struct {
+	Method string `json:"method,omitzero"`
+	Path   string `json:"path,omitzero"`
+}
+
+// CapabilitySetup says what is needed before the first call.
+type CapabilitySetup struct {
+	RequiredSecrets []string `json:"requiredSecrets"`
+	Commands        []string `json:"commands"`
+	GetKey          string   `json:"getKey,omitzero"` // where the key comes from
+}
+
+// CapabilityCreate is the body of POST /aivault/capabilities.
+type CapabilityCreate struct {
+	ID         string   `json:"id"`
+	Provider   string   `json:"provider,omitzero"`   // default: the part of ID before the slash
+	Credential string   `json:"credential,omitzero"` // restricts the capability to one credential
+	Methods    []string `json:"methods"`
+	Paths      []string `json:"paths"`
+	Host       string   `json:"host,omitzero"` // default: the credential's only host
+}
+
+// Secret is a secret as every API shows it: without its value.
+type Secret struct {
+	ID             string   `json:"secretId"`
+	Name           string   `json:"name"`
+	Aliases        []string `json:"aliases"`
+	Scope          string   `json:"scope"`
+	PinnedProvider string   `json:"pinnedProvider,omitzero"`
+	Version        uint64   `json:"version"`
+	CreatedAtMs    int64    `json:"createdAtMs"`
+	RotatedAtMs    int64    `json:"rotatedAtMs,omitzero"`
+	// Set by create only:
+	Credential   string   `json:"credential,omitzero"`
+	Capabilities []string `json:"capabilities,omitzero"`
+	Waiting      []string `json:"waiting,omitzero"`
+}
+
+// SecretList is the answer of GET /aivault/secrets.
+type SecretList struct {
+	Secrets []Secret `json:"secrets"`
+}
+
+// SecretCreate is the body of POST /aivault/secrets.
+type SecretCreate struct {
+	Name    string       `json:"name"`
+	Value   secret.Value `json:"value"`
+	Scope   string       `json:"scope,omitzero"` // global
+	Aliases []string     `json:"aliases,omitzero"`
+}
+
+// SecretUpdate is the body of PATCH /aivault/secrets/REF. Aliases are added.
+type SecretUpdate struct {
+	NewName      string   `json:"newName,omitzero"`
+	Aliases      []string `json:"aliases,omitzero"`
+	ClearAliases bool     `json:"clearAliases,omitzero"`
+}
+
+// SecretRotate is the body of POST /aivault/secrets/REF/rotate.
+type SecretRotate struct {
+	Value secret.Value `json:"value"`
+}
+
+// SecretDeleted is the answer of DELETE /aivault/secrets/REF.
+type SecretDeleted struct {
+	Secret      Secret   `json:"secret"`
+	Credentials []string `json:"credentials"` // credentials that went with it
+}
+
+// Credential is a credential as every API shows it.
+type Credential struct {
+	ID        string            `json:"id"`
+	Provider  string            `json:"provider"`
+	Origin    string            `json:"origin"` // registry or custom
+	Scope     string            `json:"scope"`
+	Auth      string            `json:"auth"` // strategies, e.g. header
+	Secrets   map[string]string `json:"secrets"`
+	Hosts     []string          `json:"hosts"`
+	Ready     bool              `json:"ready"`
+	Problem   string            `json:"problem,omitzero"`
+	CreatedAt int64             `json:"createdAtMs"`
+	// The operator's exceptions:
+	CAs                 int   `json:"caCertificates,omitzero"`
+	AllowPrivateNetwork bool  `json:"allowPrivateNetwork,omitzero"`
+	AllowPorts          []int `json:"allowPorts,omitzero"`
+}
+
+// CredentialList is the answer of GET /aivault/credentials.
+type CredentialList struct {
+	Credentials []Credential `json:"credentials"`
+}
+
+// CredentialCreate is the body of POST /aivault/credentials.
+type CredentialCreate struct {
+	ID         string            `json:"id"`
+	Provider   string            `json:"provider"`
+	SecretRefs map[string]string `json:"secretRefs"` // field -> vault:secret:ID, id, name or alias
+	Auth       *AuthSpec         `json:"auth,omitzero"`
+	Hosts      []string          `json:"hosts,omitzero"` // name[:port]
+	// The operator's exceptions, for this credential alone:
+	CAPEM               string `json:"caPem,omitzero"`
+	AllowPrivateNetwork bool   `json:"allowPrivateNetwork,omitzero"`
+	AllowPorts          []int  `json:"allowPorts,omitzero"`
+}
+
+// AuthSpec says how a credential authenticates. Templates name fields as
+// {{field}}; {{secret}} is the field of a credential that has only one.
+type AuthSpec struct {
+	Type string `json:"type"` // header, query, path, basic, multi-header, multi-query
+	// header
+	HeaderName    string `json:"headerName,omitzero"`    // default Authorization
+	ValueTemplate string `json:"valueTemplate,omitzero"` // header: default "Bearer {{secret}}" under Authorization, else "{{secret}}"; query: "{{secret}}"
+	// query
+	ParamName string `json:"paramName,omitzero"`
+	// path
+	PrefixTemplate string `json:"prefixTemplate,omitzero"` // e.g. /bot{{secret}}
+	// basic; both empty: one secret of the form user:pass or JSON {"username","password"}
+	UsernameTemplate string `json:"usernameTemplate,omitzero"`
+	PasswordTemplate string `json:"passwordTemplate,omitzero"`
+	// multi-header
+	Headers []AuthField `json:"headers,omitzero"`
+	// multi-query
+	Params []AuthField `json:"params,omitzero"`
+}
+
+// AuthField is one header or query parameter of a multi strategy.
+type AuthField struct {
+	Name          string `json:"name"`
+	ValueTemplate string `json:"valueTemplate"`
+}
+
+// KeyOptions choose a key provider, for init and rotate-master.
+type KeyOptions struct {
+	Provider   string       `json:"provider,omitzero"` // file, env, passphrase
+	FilePath   string       `json:"filePath,omitzero"` // file: another place than the default
+	EnvVar     string       `json:"envVar,omitzero"`   // env: another variable than AIVAULT_KEY
+	Key        secret.Value `json:"key,omitzero"`      // env: the variable's value, read by the CLI; file: a key to use instead of a new one
+	Passphrase secret.Value `json:"passphrase,omitzero"`
+}
+
+// Unlock is the body of POST /aivault/unlock.
+type Unlock struct {
+	Passphrase secret.Value `json:"passphrase,omitzero"`
+	Key        secret.Value `json:"key,omitzero"`   // env provider
+	ForMs      int64        `json:"forMs,omitzero"` // lock again after so long
+}
+
+// VaultChanged is the answer of init, unlock, lock and rotate-master.
+type VaultChanged struct {
+	State      string `json:"state"`
+	Generation uint64 `json:"generation,omitzero"`
+	Provider   string `json:"provider,omitzero"`
+	Notice     string `json:"notice,omitzero"` // e.g. that there was nothing to unlock
+}
+
+// AuditList is the answer of GET /aivault/audit?limit=N: the newest records,
+// oldest first, each as its line stands in the log.
+type AuditList struct {
+	Records []RawRecord `json:"records"`
+}
+
+// RawRecord is one line of the audit log, kept as it is.
+type RawRecord []byte
+
+// MarshalJSON implements json.Marshaler.
+func (r RawRecord) MarshalJSON() ([]byte, error) { return r, nil }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *RawRecord) UnmarshalJSON(b []byte) error { *r = append((*r)[:0], b...); return nil }

@@ -1,0 +1,147 @@
+// Package audit keeps the log of every call and every change: JSON lines,
+// each bound to the one before it by its hash. docs/audit-format.md specifies
+// the format.
+//
+// One vault has one chain, whoever appends: the position is read from the
+// file's tail under the log's lock, so that a daemon and any number of
+// in-process users write one unbroken log.
+package audit
+
+import (
+	"context"
+	"time"
+
+	"moldable.sh/aivault/internal/grant"
+)
+
+// Events, as docs/audit-format.md lists them.
+const (
+	CallAllowed       = "call.allowed"  // before anything is sent
+	CallFinished      = "call.finished" // outcome of an allowed call
+	CallRefused       = "call.refused"
+	OperatorRefused   = "operator.refused"
+	VaultCreated      = "vault.created"
+	VaultCommitted    = "vault.committed" // the change with this generation is on disk
+	VaultUnlocked     = "vault.unlocked"
+	VaultUnlockFailed = "vault.unlock_failed"
+	VaultLocked       = "vault.locked"
+	VaultRotated      = "vault.rotated"
+	SecretCreated     = "secret.created"
+	SecretUpdated     = "secret.updated"
+	SecretRotated     = "secret.rotated"
+	SecretDeleted     = "secret.deleted"
+	CredentialCreated = "credential.created"
+	CredentialDeleted = "credential.deleted"
+	CapabilityCreated = "capability.created"
+	CapabilityDeleted = "capability.deleted"
+)
+
+// Caller is how a record names who asked.
+type Caller struct {
+	UID       uint32 `json:"uid"`
+	GID       uint32 `json:"gid"`
+	PID       int32  `json:"pid,omitzero"`
+	StartedAt int64  `json:"startedAt,omitzero"` // clock ticks since boot
+	User      string `json:"user,omitzero"`
+	Program   string `json:"programClaimed,omitzero"`
+	Operator  bool   `json:"operator,omitzero"`
+}
+
+// CallerOf translates a caller as the kernel named it.
+func CallerOf(c grant.Caller) *Caller { panic("contract") }
+
+// SecretUse names a value that a call used.
+type SecretUse struct {
+	ID      string `json:"id"`
+	Version uint64 `json:"version"`
+}
+
+// Record is one line, less what the log itself adds in front: seq, prev and
+// atMs. Nothing in it is ever a secret, a query value or a body.
+type Record struct {
+	Event      string      `json:"event"`
+	RequestID  string      `json:"requestId,omitzero"`
+	Caller     *Caller     `json:"caller,omitzero"`
+	Capability string      `json:"capability,omitzero"`
+	Credential string      `json:"credential,omitzero"`
+	Secrets    []SecretUse `json:"secrets,omitzero"`
+	Scope      string      `json:"scope,omitzero"`
+	Host       string      `json:"host,omitzero"`
+	Method     string      `json:"method,omitzero"`
+	Path       string      `json:"path,omitzero"`   // the rule that admitted it, not the path itself
+	Object     string      `json:"object,omitzero"` // id of what a change made, changed or removed
+	Name       string      `json:"name,omitzero"`
+	Provider   string      `json:"provider,omitzero"`
+	Code       string      `json:"code,omitzero"` // error code of a refusal or failure
+	Reason     string      `json:"reason,omitzero"`
+	Status     int         `json:"status,omitzero"`
+	SentBytes  int64       `json:"sentBytes,omitzero"`
+	Bytes      int64       `json:"bytes,omitzero"`
+	DurationMs int64       `json:"durationMs,omitzero"`
+	Redactions int         `json:"redactions,omitzero"`
+	Generation uint64      `json:"generation,omitzero"` // of a change: the vault generation it makes
+	Hash       string      `json:"hash,omitzero"`       // of vault.committed: hash of the vault file
+}
+
+// Head is a position in the log: everything up to and including line Seq.
+// The zero Head is before the first line.
+type Head struct {
+	Seq    uint64 `json:"seq"`
+	Hash   string `json:"hash"`   // of line Seq, hex
+	File   string `json:"file"`   // name within the log's directory
+	Offset int64  `json:"offset"` // just after line Seq's newline
+}
+
+// Config is what a Log needs.
+type Config struct {
+	Dir     string // $VAULT/audit
+	VaultID string // binds the first line
+	Clock   func() time.Time
+	// Sync says that every record is on disk before Append returns. Without
+	// it a record is in the file before Append returns, and on disk within
+	// 50 ms.
+	Sync bool
+}
+
+// Log is a vault's audit log. Its methods may be called concurrently.
+type Log struct{}
+
+// Create makes the directory and an empty log; a log that is there already is
+// os.ErrExist.
+func Create(cfg Config) (*Log, error) { panic("contract") }
+
+// Open opens a log. A missing one is os.ErrNotExist.
+func Open(cfg Config) (*Log, error) { panic("contract") }
+
+// Append adds one record. When it returns, the record is in the file; when it
+// fails, it is not. Records of concurrent callers are written together.
+func (l *Log) Append(ctx context.Context, r Record) (Head, error) { panic("contract") }
+
+// AppendSync is Append and waits until the record is on disk.
+func (l *Log) AppendSync(ctx context.Context, r Record) (Head, error) { panic("contract") }
+
+// Sync puts everything that Append wrote on disk.
+func (l *Log) Sync() error { panic("contract") }
+
+// Walk calls fn with every line after from, in order, and checks that each
+// follows from the one before; it returns the last position. fn may be nil.
+// The line is without its newline and valid only during the call. A line that
+// does not follow is a *ChainError.
+func (l *Log) Walk(from Head, fn func(line []byte, at Head) error) (Head, error) {
+	panic("contract")
+}
+
+// Tail returns the last n lines, oldest first.
+func (l *Log) Tail(n int) ([][]byte, error) { panic("contract") }
+
+// Close syncs and closes the log.
+func (l *Log) Close() error { panic("contract") }
+
+// ChainError names the first line that does not follow.
+type ChainError struct {
+	File string
+	Line uint64 // seq that was expected there
+	Why  string
+}
+
+func (e *ChainError) Error() string { panic("contract") }

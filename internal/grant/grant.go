@@ -1,0 +1,77 @@
+// Package grant knows who asks and what for: callers as the kernel names
+// them, and the scopes that keep tenants apart. It is pure: it reads no file
+// and asks no one.
+package grant
+
+import "strings"
+
+// Caller is who made a request. Every field but Program comes from the
+// kernel, never from what the caller says.
+type Caller struct {
+	UID       uint32
+	GID       uint32
+	PID       int32  // 0 when the peer lives in another pid namespace
+	StartedAt int64  // the process's start, in clock ticks since boot; 0 when unknown
+	User      string // name of UID, or "" when the system knows none
+	Program   string // the executable's name as the process shows it: a claim
+	Contained bool   // the peer lives in a container
+	Operator  bool   // may change the vault
+}
+
+// Scope is whose a secret or credential is. The zero Scope is global.
+type Scope struct {
+	Workspace string
+	Group     string // only with Workspace
+}
+
+// Global is the scope that every call sees.
+var Global = Scope{}
+
+// String is global, workspace:W or group:W:G.
+func (s Scope) String() string {
+	switch {
+	case s.Workspace == "":
+		return "global"
+	case s.Group == "":
+		return "workspace:" + s.Workspace
+	}
+	return "group:" + s.Workspace + ":" + s.Group
+}
+
+// ParseScope reads what String writes.
+func ParseScope(s string) (Scope, bool) {
+	kind, rest, _ := strings.Cut(s, ":")
+	w, g, _ := strings.Cut(rest, ":")
+	sc := Scope{}
+	switch {
+	case s == "global":
+		return sc, true
+	case kind == "workspace" && ValidID(rest):
+		return Scope{Workspace: rest}, true
+	case kind == "group" && ValidID(w) && ValidID(g):
+		return Scope{Workspace: w, Group: g}, true
+	}
+	return sc, false
+}
+
+// Sees says whether a call made in context s may use what belongs to scope t:
+// its own group's, its workspace's, and what is global.
+func (s Scope) Sees(t Scope) bool {
+	return t == Global || t == s || (t.Group == "" && t.Workspace == s.Workspace)
+}
+
+// ValidID says whether s may be a workspace, group or credential id: 1 to 64
+// of a-z, 0-9, '-', '_' and '.', starting with a letter or digit.
+func ValidID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		if !alnum && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,66 @@
+package vault
+
+import (
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/grant"
+)
+
+// StateVersion is the version of the sealed state's format.
+const StateVersion = 1
+
+// State is everything that the vault seals. docs/vault-format.md specifies
+// its encoding. A State reached through a Snapshot must not be changed.
+type State struct {
+	Version      int          `json:"version"`
+	Secrets      []Secret     `json:"secrets"`
+	Credentials  []Credential `json:"credentials"`
+	Capabilities []Capability `json:"capabilities"` // custom ones
+	AuditKey     string       `json:"auditKey"`     // Ed25519 seed, base64url, that signs the log's checkpoints
+	AuditHead    audit.Head   `json:"auditHead"`    // where the log stood when this state was sealed
+}
+
+// Secret is a secret's description with its sealed value.
+type Secret struct {
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	Aliases     []string `json:"aliases,omitzero"`
+	Scope       string   `json:"scope"`              // as grant.Scope writes it
+	Pin         string   `json:"pin,omitzero"`       // provider that the value belongs to
+	PinTenant   string   `json:"pinTenant,omitzero"` // and the tenant, where its host has one
+	Field       string   `json:"field,omitzero"`     // the pinned provider's field that the value fills
+	Version     uint64   `json:"version"`            // of the value, from 1
+	CreatedAtMs int64    `json:"createdAtMs"`
+	RotatedAtMs int64    `json:"rotatedAtMs,omitzero"`
+	DEK         string   `json:"dek"`   // data key, wrapped
+	Value       string   `json:"value"` // sealed under the data key
+}
+
+// ScopeOf is the parsed scope; the state holds only scopes that parse.
+func (s *Secret) ScopeOf() grant.Scope { sc, _ := grant.ParseScope(s.Scope); return sc }
+
+// Credential is one account at one provider.
+type Credential struct {
+	ID                  string            `json:"id"`
+	Provider            string            `json:"provider"`
+	Scope               string            `json:"scope"`
+	Auto                bool              `json:"auto,omitzero"`  // made by secrets create
+	Secrets             map[string]string `json:"secrets"`        // field -> secret id
+	Auth                *api.AuthSpec     `json:"auth,omitzero"`  // custom providers
+	Hosts               []string          `json:"hosts,omitzero"` // custom providers: name[:port]
+	CAPEM               string            `json:"caPem,omitzero"` // the operator's exceptions
+	AllowPrivateNetwork bool              `json:"allowPrivateNetwork,omitzero"`
+	AllowPorts          []int             `json:"allowPorts,omitzero"`
+	CreatedAtMs         int64             `json:"createdAtMs"`
+}
+
+// Capability is a custom capability.
+type Capability struct {
+	ID          string   `json:"id"`
+	Provider    string   `json:"provider"`
+	Credential  string   `json:"credential,omitzero"`
+	Hosts       []string `json:"hosts"`
+	Methods     []string `json:"methods"`
+	Paths       []string `json:"paths"`
+	CreatedAtMs int64    `json:"createdAtMs"`
+}
