@@ -5,30 +5,71 @@
 // byte for byte, what egress sends.
 package policy
 
-import "moldable.sh/aivault/internal/api"
+import (
+	"slices"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/registry"
+)
+
+// Limits of a request's head. What is longer is refused: no upstream needs
+// more, and servers disagree about what they do with it.
+const (
+	MaxTarget      = 8 << 10 // path and query, as given and as sent
+	MaxHeaders     = 100
+	MaxHeaderName  = 256
+	MaxHeaderValue = 8 << 10
+	MaxRule        = 1 << 10
+)
 
 // Request is a canonical request. It is immutable.
-type Request struct{}
+type Request struct {
+	method   string
+	path     string
+	query    string
+	hasQuery bool
+	segments []string
+	headers  []api.Header
+}
 
 // Method is GET, HEAD, POST, PUT, PATCH or DELETE.
-func (r *Request) Method() string { panic("contract") }
+func (r *Request) Method() string { return r.method }
 
 // Path is the escaped path as it goes on the wire.
-func (r *Request) Path() string { panic("contract") }
+func (r *Request) Path() string { return r.path }
 
 // Query is the raw query as it goes on the wire, without '?'; HasQuery tells
 // an empty one from none.
-func (r *Request) Query() string { panic("contract") }
+func (r *Request) Query() string { return r.query }
 
-// Segments are the decoded path segments, without the leading empty one.
-func (r *Request) Segments() []string { panic("contract") }
+// HasQuery says whether the target carries a '?'.
+func (r *Request) HasQuery() bool { return r.hasQuery }
+
+// Target is path and query together, as they go on the wire.
+func (r *Request) Target() string {
+	if !r.hasQuery {
+		return r.path
+	}
+	return r.path + "?" + r.query
+}
+
+// Segments are the decoded path segments, without the leading empty one. A
+// path that ends in '/' has an empty last segment. The slice is a copy.
+func (r *Request) Segments() []string { return slices.Clone(r.segments) }
 
 // Headers are the caller's headers and the defaults, names in canonical MIME
-// form, in order.
-func (r *Request) Headers() []api.Header { panic("contract") }
+// form, in order. The slice is a copy.
+func (r *Request) Headers() []api.Header { return slices.Clone(r.headers) }
 
 // Header is the first value of a header, "" when there is none.
-func (r *Request) Header(name string) string { panic("contract") }
+func (r *Request) Header(name string) string {
+	for i := range r.headers {
+		if foldedEqual(r.headers[i].Name, name) {
+			return r.headers[i].Value
+		}
+	}
+	return ""
+}
 
 // Rules are what canonicalising depends on beside the request itself.
 type Rules struct {
@@ -51,61 +92,26 @@ type Rules struct {
 // cannot be made canonical without doubt is refused: invalid_request for
 // what is malformed, policy_violation for what is not the caller's to set.
 func Canonicalise(method, target string, headers []api.Header, rules Rules) (*Request, error) {
-	panic("contract")
+	if !validMethod(method) {
+		return nil, api.Errorf(api.InvalidRequest, "method %s is not one of GET, HEAD, POST, PUT, PATCH, DELETE", quote(method))
+	}
+	r := &Request{method: method}
+	if err := r.setTarget(target, &rules); err != nil {
+		return nil, err
+	}
+	if err := r.setHeaders(headers, &rules); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
-// PathRule is one compiled path rule.
-type PathRule struct{}
-
-// ParsePathRule reads a rule: /p admits p and what lies below it by whole
-// segments, =/p admits p alone, * is one segment or part of one.
-func ParsePathRule(s string) (PathRule, error) { panic("contract") }
-
-// String is the rule as written.
-func (p PathRule) String() string { panic("contract") }
-
-// Match says whether the rule admits a request's path.
-func (p PathRule) Match(r *Request) bool { panic("contract") }
-
-// Specificity orders rules that admit the same path: the greater the more
-// specific.
-func (p PathRule) Specificity() int { panic("contract") }
-
-// Literal returns the path that the rule stands for when it has no '*'.
-func (p PathRule) Literal() (string, bool) { panic("contract") }
-
-// Capability is what Decide judges by: a registry or custom capability,
-// compiled.
-type Capability struct {
-	ID       string
-	Provider string
-	Hosts    []string // name or name:port
-	Methods  []string
-	Paths    []PathRule
-	Off      bool // refused to everyone
-	// Default call; empty where there is none.
-	DefaultMethod, DefaultPath string
+func validMethod(m string) bool {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE":
+		return true
+	}
+	return false
 }
-
-// Compile checks a capability's parts and parses its rules. An empty list of
-// hosts, methods or paths is an error: it never means "any".
-func Compile(id, provider string, hosts, methods, paths []string) (*Capability, error) {
-	panic("contract")
-}
-
-// ParseHost checks a host of the form name[:port]: lower-case A-labels or an
-// IP literal, no trailing dot, no userinfo, no path; port 0 means the default.
-func ParseHost(s string) (host string, port int, err error) { panic("contract") }
-
-// Decision is an allowed call.
-type Decision struct {
-	Host string // name or name:port
-	Rule string // the path rule that admitted it, as written: what the audit log records
-}
-
-// Decide says whether capability c admits r; if not, the error is
-// policy_violation and says which part did not fit.
-func Decide(c *Capability, r *Request) (Decision, error) { panic("contract") }
 
 // ValidCapabilityID says whether s is provider/name.
-func ValidCapabilityID(s string) bool { panic("contract") }
+func ValidCapabilityID(s string) bool { return registry.ValidCapabilityID(s) }

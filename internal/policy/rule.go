@@ -1,0 +1,228 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+)
+
+// PathRule is one compiled path rule. The zero PathRule admits nothing.
+type PathRule struct {
+	text     string
+	segments []pattern
+	exact    bool
+	open     bool // ends in '/': what lies below, not the path without it
+	literal  string
+	rank     int
+}
+
+// pattern matches one decoded segment: its parts in order, with one or more
+// characters between each two. One part is a literal.
+type pattern []string
+
+// ParsePathRule reads a rule: /p admits p and what lies below it by whole
+// segments, =/p admits p alone, * is one segment or part of one. A prefix
+// that ends in '/' admits what lies below it; "/" admits everything.
+func ParsePathRule(s string) (PathRule, error) {
+	path, exact := strings.CutPrefix(s, "=")
+	switch {
+	case len(s) > MaxRule:
+		return PathRule{}, badRule(s, fmt.Sprintf("is longer than %d bytes", MaxRule))
+	case !strings.HasPrefix(path, "/"):
+		return PathRule{}, badRule(s, "does not start with '/' or '=/'")
+	case strings.Contains(path, "?"):
+		return PathRule{}, badRule(s, "holds a '?': rules are about the path")
+	case strings.Contains(path, "**"):
+		return PathRule{}, badRule(s, "holds '**': one '*' is any text within a segment").
+			WithHint("a prefix already admits what lies below it")
+	}
+	// A rule is a path: what no request could carry is a mistake in it.
+	var r Request
+	if err := r.setPath(path); err != nil {
+		return PathRule{}, badRule(s, "cannot match: "+err.Error())
+	}
+	p := PathRule{text: s, exact: exact}
+	for seg := range strings.SplitSeq(r.path[1:], "/") {
+		p.segments = append(p.segments, parsePattern(seg))
+	}
+	if last := len(p.segments) - 1; !exact && len(p.segments[last]) == 1 && p.segments[last][0] == "" {
+		p.open, p.segments = true, p.segments[:last]
+	}
+	if !strings.Contains(r.path, "*") {
+		p.literal = r.path
+	}
+	p.rank = p.specificity()
+	return p, nil
+}
+
+func badRule(s, why string) *api.Error {
+	return api.Errorf(api.InvalidRequest, "path rule %s %s", quote(s), why)
+}
+
+// parsePattern splits an escaped segment at its '*' before the escapes are
+// undone, so that %2A stays a plain character.
+func parsePattern(seg string) pattern {
+	parts := strings.Split(seg, "*")
+	for i, p := range parts {
+		if strings.Contains(p, "%") {
+			b := make([]byte, 0, len(p))
+			for j := 0; j < len(p); j++ {
+				c := p[j]
+				if c == '%' {
+					c, _ = unescape(p, j) // canonical: cannot fail
+					j += 2
+				}
+				b = append(b, c)
+			}
+			parts[i] = string(b)
+		}
+	}
+	return parts
+}
+
+// String is the rule as written.
+func (p PathRule) String() string { return p.text }
+
+// Match says whether the rule admits a request's path.
+func (p PathRule) Match(r *Request) bool { return p.match(r.segments) }
+
+func (p *PathRule) match(segs []string) bool {
+	n := len(p.segments)
+	switch {
+	case p.text == "" || len(segs) < n:
+		return false
+	case p.exact && len(segs) != n:
+		return false
+	case p.open && len(segs) == n:
+		return false
+	}
+	for i, pat := range p.segments {
+		if !pat.match(segs[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// match is linear in s: each part is looked for once, from left to right,
+// and the leftmost place is as good as any other.
+func (pat pattern) match(s string) bool {
+	first := pat[0]
+	if len(pat) == 1 {
+		return s == first
+	}
+	if !strings.HasPrefix(s, first) {
+		return false
+	}
+	s = s[len(first):]
+	last := pat[len(pat)-1]
+	for _, part := range pat[1 : len(pat)-1] {
+		if s == "" {
+			return false
+		}
+		i := strings.Index(s[1:], part)
+		if i < 0 {
+			return false
+		}
+		s = s[1+i+len(part):]
+	}
+	return len(s) > len(last) && strings.HasSuffix(s, last)
+}
+
+// Specificity orders rules that admit the same path: the greater the more
+// specific. More segments come first, then more literal ones, then more
+// literal text beside a '*', then an exact rule.
+func (p PathRule) Specificity() int { return p.rank }
+
+func (p *PathRule) specificity() int {
+	literal, text := 0, 0
+	for _, pat := range p.segments {
+		if len(pat) == 1 {
+			literal++
+			continue
+		}
+		for _, part := range pat {
+			text += len(part)
+		}
+	}
+	n := len(p.segments)
+	if p.exact || p.open {
+		n = min(n+1, 1023) // narrower than the same prefix
+	}
+	return n<<21 | min(literal, 1023)<<11 | min(text, 1023)<<1 | b2i(p.exact)
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Literal returns the path that the rule stands for when it has no '*'.
+func (p PathRule) Literal() (string, bool) { return p.literal, p.literal != "" }
+
+// Capability is what Decide judges by: a registry or custom capability,
+// compiled.
+type Capability struct {
+	ID       string
+	Provider string
+	Hosts    []string // name or name:port
+	Methods  []string
+	Paths    []PathRule
+	Off      bool // refused to everyone
+	// Default call; empty where there is none.
+	DefaultMethod, DefaultPath string
+}
+
+// Compile checks a capability's parts and parses its rules. An empty list of
+// hosts, methods or paths is an error: it never means "any". The default call
+// is the only method and the only path without '*'; a registry entry may name
+// another.
+func Compile(id, provider string, hosts, methods, paths []string) (*Capability, error) {
+	bad := func(format string, args ...any) error {
+		return api.Errorf(api.InvalidRequest, "capability %s: "+format, append([]any{quote(id)}, args...)...)
+	}
+	switch {
+	case !ValidCapabilityID(id):
+		return nil, bad("id is not of the form provider/name in a-z, 0-9, '-', '_' and '.'")
+	case provider == "":
+		return nil, bad("no provider")
+	case len(hosts) == 0:
+		return nil, bad("no host")
+	case len(methods) == 0:
+		return nil, bad("no method")
+	case len(paths) == 0:
+		return nil, bad("no path")
+	}
+	c := &Capability{ID: id, Provider: provider, Hosts: slices.Clone(hosts), Methods: slices.Clone(methods)}
+	for _, h := range hosts {
+		if _, _, err := ParseHost(h); err != nil {
+			return nil, bad("%w", err)
+		}
+	}
+	for i, m := range methods {
+		if !validMethod(m) || slices.Contains(methods[:i], m) {
+			return nil, bad("method %s is unknown or named twice", quote(m))
+		}
+	}
+	for i, s := range paths {
+		p, err := ParsePathRule(s)
+		if err != nil {
+			return nil, bad("%w", err)
+		}
+		if slices.Contains(paths[:i], s) {
+			return nil, bad("path rule %s is named twice", quote(s))
+		}
+		c.Paths = append(c.Paths, p)
+	}
+	if len(methods) == 1 {
+		c.DefaultMethod = methods[0]
+	}
+	if len(paths) == 1 {
+		c.DefaultPath, _ = c.Paths[0].Literal()
+	}
+	return c, nil
+}

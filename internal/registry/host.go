@@ -1,0 +1,128 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Longest name and label that DNS can carry.
+const (
+	maxHostName  = 253
+	maxHostLabel = 63
+)
+
+// ValidHost says why s is not a host name as it stands in a certificate and
+// in DNS: lower-case A-labels without a trailing dot. Names that some
+// resolvers read as an address (2130706433, 0x7f.1, 127.1) are refused, and
+// so are addresses: they are the caller's to tell apart first.
+func ValidHost(s string) error {
+	switch {
+	case s == "":
+		return errors.New("host is empty")
+	case len(s) > maxHostName:
+		return fmt.Errorf("host is longer than %d characters", maxHostName)
+	case strings.HasSuffix(s, "."):
+		return fmt.Errorf("host %s ends in a dot", quote(s))
+	}
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return nonASCIIHost(s)
+		}
+	}
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if err := validLabel(s, l); err != nil {
+			return err
+		}
+	}
+	// The rule by which a URL parser takes a host for an IPv4 address is that
+	// its last label is a number, in whatever notation.
+	last := labels[len(labels)-1]
+	if numeric(last) || strings.HasPrefix(last, "0x") {
+		return fmt.Errorf("host %s could be read as an address", quote(s))
+	}
+	return nil
+}
+
+func validLabel(host, l string) error {
+	switch {
+	case l == "":
+		return fmt.Errorf("host %s has an empty label", quote(host))
+	case len(l) > maxHostLabel:
+		return fmt.Errorf("host %s has a label of more than %d characters", quote(host), maxHostLabel)
+	case l[0] == '-' || l[len(l)-1] == '-':
+		return fmt.Errorf("host %s has a label that starts or ends with '-'", quote(host))
+	}
+	for i := range len(l) {
+		c := l[i]
+		switch {
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-':
+		case 'A' <= c && c <= 'Z':
+			return fmt.Errorf("host %s is not in lower case", quote(host))
+		default:
+			return fmt.Errorf("host %s holds a character that no host name may have", quote(host))
+		}
+	}
+	if len(l) >= 4 && l[2:4] == "--" {
+		// Only a real A-label may look like one: otherwise two libraries could
+		// decode it to two names.
+		u, err := idna.Lookup.ToUnicode(l)
+		if err != nil || !strings.HasPrefix(l, "xn--") {
+			return fmt.Errorf("host %s has a label that is no valid A-label", quote(host))
+		}
+		if a, err := idna.Lookup.ToASCII(u); err != nil || a != l {
+			return fmt.Errorf("host %s has a label that is no valid A-label", quote(host))
+		}
+	}
+	return nil
+}
+
+func nonASCIIHost(s string) error {
+	if a, err := idna.Lookup.ToASCII(s); err == nil && ValidHost(a) == nil {
+		return fmt.Errorf("host %s is not ASCII; its A-label form is %s", quote(s), a)
+	}
+	return fmt.Errorf("host %s is not ASCII", quote(s))
+}
+
+func numeric(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// quote shows what a file or a person wrote, safe for a terminal and short.
+func quote(s string) string {
+	if len(s) > 80 {
+		return fmt.Sprintf("%+q...", s[:80])
+	}
+	return fmt.Sprintf("%+q", s)
+}
+
+// ValidID says whether s may be the id of a provider or the name part of a
+// capability: 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter
+// or digit.
+func ValidID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		alnum := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
+		if !alnum && (i == 0 || c != '-' && c != '_' && c != '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidCapabilityID says whether s is provider/name.
+func ValidCapabilityID(s string) bool {
+	provider, name, ok := strings.Cut(s, "/")
+	return ok && ValidID(provider) && ValidID(name)
+}
