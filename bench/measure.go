@@ -210,7 +210,7 @@ func latency(ctx context.Context, p plan, fronts []front) error {
 	p50, p99 := map[string][]float64{}, map[string][]float64{}
 	for range p.pairs {
 		for _, f := range fronts {
-			res, err := load(ctx, append(slices.Clone(f.args), "-c", "1", "-for", (p.slice / 2).String())...)
+			res, err := load(ctx, append(slices.Clone(f.args), "-c", "1", "-for", (p.slice/2).String())...)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
