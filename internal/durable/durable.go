@@ -3,46 +3,53 @@
 package durable
 
 import (
-	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	fileMode fs.FileMode = 0o600
+	dirMode  fs.FileMode = 0o700
 )
 
 // MkdirAll makes dir and what is missing above it, each with mode 0700
-// whatever the umask, and syncs the parents.
-func MkdirAll(dir string) error { panic("contract") }
+// whatever the umask, and syncs the parents. What exists is left as it is.
+func MkdirAll(dir string) error {
+	dir = filepath.Clean(dir)
+	if err := isDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := MkdirAll(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, dirMode); errors.Is(err, fs.ErrExist) {
+		return isDir(dir) // another was faster, or a dangling link is in the way
+	} else if err != nil {
+		return err
+	}
+	if err := os.Chmod(dir, dirMode); err != nil {
+		return err
+	}
+	return SyncDir(parent)
+}
 
-// WriteFile replaces path by data with mode 0600: temporary file in the same
-// directory (".name.tmp-*"), fsync, rename, fsync of the directory.
-func WriteFile(path string, data []byte) error { panic("contract") }
-
-// CreateFile is WriteFile for a path that must not exist yet (os.ErrExist).
-func CreateFile(path string, data []byte) error { panic("contract") }
-
-// RemoveTemp removes temporary files that a crashed WriteFile left for path.
-func RemoveTemp(path string) error { panic("contract") }
+func isDir(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
+	}
+	return err
+}
 
 // SyncDir makes the entries of a directory durable.
-func SyncDir(dir string) error { panic("contract") }
-
-// A PermissionError says why a file or directory is not private enough, and
-// Fix is the command that mends it.
-type PermissionError struct{ Path, Why, Fix string }
-
-func (e *PermissionError) Error() string { panic("contract") }
-
-// CheckPrivate refuses (with a PermissionError) a file or directory that is a
-// symbolic link, that another user but root owns, or that others can read,
-// write or enter. A missing one is os.ErrNotExist.
-func CheckPrivate(path string) error { panic("contract") }
-
-// Lock is an advisory lock on a file (flock), held between processes and
-// between goroutines of one process. The file stays when it is released.
-type Lock struct{}
-
-// Acquire waits for the lock on path, which is made when it is missing.
-func Acquire(ctx context.Context, path string) (*Lock, error) { panic("contract") }
-
-// TryAcquire returns nil and no error when another holds the lock.
-func TryAcquire(path string) (*Lock, error) { panic("contract") }
-
-// Release gives the lock back. It may be called twice.
-func (l *Lock) Release() error { panic("contract") }
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
