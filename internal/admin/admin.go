@@ -1,11 +1,17 @@
 // Package admin makes the operator's changes: each is validated, applied as
 // one change of the vault, and recorded.
+//
+// Nobody but the operator gets anything from it: every method asks who calls
+// before it looks at anything else.
 package admin
 
 import (
 	"context"
+	"crypto/rand"
+	"sync"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/registry"
@@ -17,62 +23,98 @@ type Config struct {
 	Vault    *vault.Vault
 	Registry *registry.Registry
 	Default  keysource.Request // how the first command that stores something makes a vault
+	// Observe, when not nil, is called before and after each change: the
+	// broker of the same process, which goes on scrubbing values that a change
+	// replaces and wipes what it holds when the vault is locked.
+	Observe func(context.Context)
 }
 
 // Admin makes changes. Every method takes the caller and answers
 // operator_required to anyone who is none.
-type Admin struct{}
+type Admin struct {
+	vault    *vault.Vault
+	registry *registry.Registry
+	initial  keysource.Request
+	observe  func(context.Context)
+	making   sync.Mutex // held while the first command makes the vault
+}
 
 // New makes an Admin.
-func New(cfg Config) *Admin { panic("contract") }
-
-func (a *Admin) Init(ctx context.Context, who grant.Caller, r api.KeyOptions) (api.VaultChanged, error) {
-	panic("contract")
-}
-func (a *Admin) Unlock(ctx context.Context, who grant.Caller, r api.Unlock) (api.VaultChanged, error) {
-	panic("contract")
-}
-func (a *Admin) Lock(ctx context.Context, who grant.Caller) (api.VaultChanged, error) {
-	panic("contract")
-}
-func (a *Admin) RotateMaster(ctx context.Context, who grant.Caller, r api.KeyOptions) (api.VaultChanged, error) {
-	panic("contract")
+func New(cfg Config) *Admin {
+	if cfg.Observe == nil {
+		cfg.Observe = func(context.Context) {}
+	}
+	return &Admin{vault: cfg.Vault, registry: cfg.Registry, initial: cfg.Default, observe: cfg.Observe}
 }
 
-func (a *Admin) Secrets(ctx context.Context, who grant.Caller) (api.SecretList, error) {
-	panic("contract")
-}
-func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.SecretCreate) (api.Secret, error) {
-	panic("contract")
-}
-func (a *Admin) UpdateSecret(ctx context.Context, who grant.Caller, ref string, r api.SecretUpdate) (api.Secret, error) {
-	panic("contract")
-}
-func (a *Admin) RotateSecret(ctx context.Context, who grant.Caller, ref string, r api.SecretRotate) (api.Secret, error) {
-	panic("contract")
-}
-func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) (api.SecretDeleted, error) {
-	panic("contract")
+// allow lets the operator pass. Anyone else's attempt is recorded.
+func (a *Admin) allow(ctx context.Context, who grant.Caller, what string) error {
+	if who.Operator {
+		return nil
+	}
+	if log, err := a.vault.Audit(ctx); err == nil {
+		_, _ = log.Append(context.WithoutCancel(ctx), audit.Record{
+			Event: audit.OperatorRefused, RequestID: rand.Text(), Caller: audit.CallerOf(who),
+			Code: string(api.OperatorRequired), Reason: what,
+		})
+	}
+	return api.Errorf(api.OperatorRequired, "only the vault's operator may do this")
 }
 
-func (a *Admin) Credentials(ctx context.Context, who grant.Caller) (api.CredentialList, error) {
-	panic("contract")
-}
-func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.CredentialCreate) (api.Credential, error) {
-	panic("contract")
-}
-func (a *Admin) DeleteCredential(ctx context.Context, who grant.Caller, id string) (api.Credential, error) {
-	panic("contract")
-}
-
-func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.CapabilityCreate) (api.CapabilityDetail, error) {
-	panic("contract")
-}
-func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
-	panic("contract")
+// update makes one change of the vault.
+func (a *Admin) update(ctx context.Context, who grant.Caller, event string, fn func(*vault.Tx) error) (*vault.Snapshot, error) {
+	a.observe(ctx)
+	snap, err := a.vault.Update(ctx, audit.Record{
+		Event: event, RequestID: rand.Text(), Caller: audit.CallerOf(who),
+	}, fn)
+	a.observe(ctx)
+	return snap, err
 }
 
-// Audit returns the newest records, oldest first.
+// ready makes the vault when there is none and one may be made here. Only
+// what stores something calls it.
+func (a *Admin) ready(ctx context.Context, who grant.Caller) error {
+	a.making.Lock()
+	defer a.making.Unlock()
+	if a.vault.Status(ctx).State != vault.None {
+		return nil
+	}
+	if err := a.vault.CanCreate(); err != nil {
+		return err
+	}
+	err := a.vault.Init(ctx, audit.CallerOf(who), a.initial)
+	if api.CodeOf(err) == api.AlreadyExists {
+		return nil // another process was first
+	}
+	return err
+}
+
+// Audit returns the newest records, oldest first. Where there is no vault
+// there are none.
 func (a *Admin) Audit(ctx context.Context, who grant.Caller, limit int) (api.AuditList, error) {
-	panic("contract")
+	list := api.AuditList{Records: []api.RawRecord{}}
+	if err := a.allow(ctx, who, "audit"); err != nil {
+		return list, err
+	}
+	switch {
+	case limit == 0:
+		limit = 200
+	case limit < 1 || limit > 10_000:
+		return list, api.Errorf(api.InvalidRequest, "the limit must lie between 1 and 10000")
+	}
+	log, err := a.vault.Audit(ctx)
+	if err != nil {
+		if a.vault.Status(ctx).State == vault.None && a.vault.CanCreate() == nil {
+			return list, nil
+		}
+		return list, err
+	}
+	lines, err := log.Tail(limit)
+	if err != nil {
+		return list, api.Errorf(api.Internal, "read the audit log: %w", err)
+	}
+	for _, line := range lines {
+		list.Records = append(list.Records, api.RawRecord(line))
+	}
+	return list, nil
 }

@@ -1,17 +1,23 @@
 // Package broker makes authenticated calls on behalf of callers who hold no
 // key. Do is one pipeline for every surface: canonicalise, resolve, decide,
 // record, open the secret, authenticate, send, clean the answer, record.
+//
+// What it promises: no caller-given value decides where a call goes; a pinned
+// secret is used for its provider alone; every call, allowed or refused, is
+// in the audit log before its answer is; and no value that may go to a host
+// comes back in that host's answers.
 package broker
 
 import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
-	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -28,13 +34,42 @@ type Config struct {
 }
 
 // Broker makes calls. Its methods may be called concurrently.
-type Broker struct{}
+type Broker struct {
+	vault   *vault.Vault
+	egress  *egress.Client
+	clock   func() time.Time
+	refusal error
+	catalog *catalog
+	scrub   *scrubber
+	current atomic.Pointer[index]
+	renew   sync.Mutex // held while current is replaced
+}
 
 // New makes a Broker.
-func New(cfg Config) *Broker { panic("contract") }
+func New(cfg Config) *Broker {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Broker{
+		vault: cfg.Vault, egress: cfg.Egress, clock: cfg.Clock, refusal: cfg.Refuse,
+		catalog: newCatalog(cfg.Registry),
+		scrub:   newScrubber(cfg.Clock),
+	}
+}
+
+// Close wipes what the Broker keeps of secrets. No call may be running.
+func (b *Broker) Close() {
+	b.current.Store(nil)
+	b.scrub.close()
+}
+
+// Observe looks at the vault as it stands. Called before and after a change
+// that this process makes, it lets the Broker go on scrubbing a value that the
+// change replaced, and wipe what it holds as soon as the vault is locked.
+func (b *Broker) Observe(ctx context.Context) { _, _ = b.index(ctx) }
 
 // Answer is an upstream's answer as the caller may see it. Body must be
-// closed. Err tells, after Body ended, what broke it off (nil: nothing).
+// closed. When it ends with an error, that is an *api.Error.
 type Answer struct {
 	Planned api.Planned
 	Status  int
@@ -43,23 +78,32 @@ type Answer struct {
 	Body    io.ReadCloser
 }
 
-// Do makes one call. body overrides call.Request.Body when its Reader is not
-// nil. When the answer's body ends with an error, it is an *api.Error.
-func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body egress.Body) (*Answer, error) {
-	panic("contract")
-}
-
-// Capabilities lists what the caller may know of.
-func (b *Broker) Capabilities(ctx context.Context, who grant.Caller) (api.CapabilityList, error) {
-	panic("contract")
-}
-
-// Capability describes one capability.
-func (b *Broker) Capability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
-	panic("contract")
-}
-
-// Providers and Problems are the broker's part of a status.
-func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.ProviderStatus, []api.Problem) {
-	panic("contract")
+// index prepares the vault's current state, unless that was done before.
+func (b *Broker) index(ctx context.Context) (*index, error) {
+	snap, err := b.vault.Snapshot(ctx)
+	if err == nil {
+		if ix := b.current.Load(); ix != nil && ix.snapshot == snap {
+			return ix, nil
+		}
+	}
+	b.renew.Lock()
+	defer b.renew.Unlock()
+	// Asked again under the lock, so that no older snapshot replaces a newer.
+	snap, err = b.vault.Snapshot(ctx)
+	old := b.current.Load()
+	if err != nil {
+		if code := api.CodeOf(err); old != nil && (code == api.VaultLocked || code == api.VaultUnavailable) {
+			b.current.Store(nil)
+			b.scrub.drop(nil)
+		}
+		return nil, err
+	}
+	if old != nil && old.snapshot == snap {
+		return old, nil
+	}
+	ix := newIndex(b.catalog, snap)
+	b.scrub.retire(old, ix)
+	b.current.Store(ix)
+	b.scrub.drop(ix)
+	return ix, nil
 }

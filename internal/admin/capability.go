@@ -1,0 +1,146 @@
+package admin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// CreateCapability makes a custom capability, of a registry provider or of a
+// custom one. Its host is one of its provider's.
+func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.CapabilityCreate) (api.CapabilityDetail, error) {
+	if err := a.allow(ctx, who, "capability create"); err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	if !policy.ValidCapabilityID(r.ID) {
+		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "capability id %s is none: it reads provider/name", quoted(r.ID))
+	}
+	if _, claimed := a.registry.Capability(r.ID); claimed != nil {
+		return api.CapabilityDetail{}, api.Errorf(api.AlreadyExists, "capability %s is the registry's", r.ID).
+			WithHint("aivault capability describe %s", r.ID)
+	}
+	prefix, _, _ := strings.Cut(r.ID, "/")
+	if r.Provider == "" {
+		r.Provider = prefix
+	}
+	if a.registry.Provider(prefix) != nil && r.Provider != prefix {
+		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "%s names a capability of %s, not of %s", r.ID, prefix, quoted(r.Provider))
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	snap, err := a.update(ctx, who, audit.CapabilityCreated, func(tx *vault.Tx) error {
+		if slices.ContainsFunc(tx.State.Capabilities, func(c vault.Capability) bool { return c.ID == r.ID }) {
+			return api.Errorf(api.AlreadyExists, "a capability %s exists already", r.ID).
+				WithHint("aivault capability delete %s", r.ID)
+		}
+		hosts, err := a.hostsFor(tx.State, &r)
+		if err != nil {
+			return err
+		}
+		host, err := pickHost(&r, hosts)
+		if err != nil {
+			return err
+		}
+		if _, err := policy.Compile(r.ID, r.Provider, []string{host}, r.Methods, r.Paths); err != nil {
+			return err
+		}
+		tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
+			ID: r.ID, Provider: r.Provider, Credential: r.Credential, Hosts: []string{host},
+			Methods: slices.Clone(r.Methods), Paths: slices.Clone(r.Paths), CreatedAtMs: tx.Now(),
+		})
+		tx.Record.Object, tx.Record.Capability, tx.Record.Provider = r.ID, r.ID, r.Provider
+		tx.Record.Host, tx.Record.Credential = host, r.Credential
+		return nil
+	})
+	if err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	return broker.DescribeCapability(a.registry, snap, r.ID)
+}
+
+// hostsFor lists the hosts that the capability may choose from.
+func (a *Admin) hostsFor(s *vault.State, r *api.CapabilityCreate) ([]string, error) {
+	p := a.registry.Provider(r.Provider)
+	var hosts []string
+	found := false
+	for i := range s.Credentials {
+		c := &s.Credentials[i]
+		if c.Provider != r.Provider || r.Credential != "" && c.ID != r.Credential {
+			continue
+		}
+		found = true
+		for _, h := range c.Hosts {
+			if !slices.Contains(hosts, h) {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	switch {
+	case r.Credential != "" && !found:
+		return nil, api.Errorf(api.CredentialNotFound, "there is no credential %s of %s", quoted(r.Credential), quoted(r.Provider)).
+			WithHint("aivault credential list")
+	case p != nil:
+		hosts = slices.Clone(p.Hosts)
+		for i := range p.Logins {
+			hosts = append(hosts, p.Logins[i].Hosts...)
+		}
+		slices.Sort(hosts)
+		return slices.Compact(hosts), nil
+	case !found:
+		return nil, api.Errorf(api.CredentialNotFound, "there is no provider %s: the registry doesn't know it, and no credential is one of it", quoted(r.Provider)).
+			WithHint("aivault credential create --help")
+	}
+	return hosts, nil
+}
+
+func pickHost(r *api.CapabilityCreate, hosts []string) (string, error) {
+	switch {
+	case r.Host != "" && !slices.Contains(hosts, r.Host):
+		return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", quoted(r.Host), r.Provider, strings.Join(hosts, ", "))
+	case r.Host != "":
+		return r.Host, nil
+	case len(hosts) == 1:
+		return hosts[0], nil
+	}
+	return "", api.Errorf(api.InvalidRequest, "%s has several hosts: %s", r.Provider, strings.Join(hosts, ", ")).
+		WithHint("add --host HOST")
+}
+
+// DeleteCapability removes a custom capability.
+func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
+	if err := a.allow(ctx, who, "capability delete"); err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	if _, claimed := a.registry.Capability(id); claimed != nil {
+		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "capability %s is the registry's, and stays", id)
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	snap, err := a.vault.Snapshot(ctx)
+	if err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	gone, err := broker.DescribeCapability(a.registry, snap, id)
+	if err != nil {
+		return api.CapabilityDetail{}, err
+	}
+	_, err = a.update(ctx, who, audit.CapabilityDeleted, func(tx *vault.Tx) error {
+		i := slices.IndexFunc(tx.State.Capabilities, func(c vault.Capability) bool { return c.ID == id })
+		if i < 0 {
+			return api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
+		}
+		tx.Record.Object, tx.Record.Capability, tx.Record.Provider = id, id, tx.State.Capabilities[i].Provider
+		tx.State.Capabilities = slices.Delete(tx.State.Capabilities, i, i+1)
+		return nil
+	})
+	return gone, err
+}

@@ -1,0 +1,263 @@
+package admin
+
+import (
+	"context"
+	"slices"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// Secrets lists every secret, without its value.
+func (a *Admin) Secrets(ctx context.Context, who grant.Caller) (api.SecretList, error) {
+	list := api.SecretList{Secrets: []api.Secret{}}
+	if err := a.allow(ctx, who, "secrets list"); err != nil {
+		return list, err
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return list, err
+	}
+	snap, err := a.vault.Snapshot(ctx)
+	if err != nil {
+		return list, err
+	}
+	for i := range snap.State().Secrets {
+		list.Secrets = append(list.Secrets, shown(&snap.State().Secrets[i]))
+	}
+	return list, nil
+}
+
+func shown(s *vault.Secret) api.Secret {
+	return api.Secret{
+		ID: s.ID, Name: s.Name, Aliases: append([]string{}, s.Aliases...), Scope: s.Scope,
+		PinnedProvider: s.Pin, Version: s.Version, CreatedAtMs: s.CreatedAtMs, RotatedAtMs: s.RotatedAtMs,
+	}
+}
+
+// CreateSecret stores a new secret. A name that the registry claims pins it
+// to its provider and provides the credential. The value is wiped.
+func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.SecretCreate) (api.Secret, error) {
+	defer r.Value.Wipe()
+	if err := a.allow(ctx, who, "secrets create"); err != nil {
+		return api.Secret{}, err
+	}
+	aliases, err := names(r.Name, r.Aliases)
+	if err != nil {
+		return api.Secret{}, err
+	}
+	if r.Scope != "" && r.Scope != grant.Global.String() {
+		return api.Secret{}, api.Errorf(api.InvalidRequest, "scope %s: this version has the scope global alone", quoted(r.Scope))
+	}
+	if err := checkValue(r.Value); err != nil {
+		return api.Secret{}, err
+	}
+	claim, claimed, err := a.claimOf(r.Name, aliases)
+	if err != nil {
+		return api.Secret{}, err
+	}
+	if claimed {
+		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, r.Value); err != nil {
+			return api.Secret{}, err
+		}
+	}
+	if err := a.ready(ctx, who); err != nil {
+		return api.Secret{}, err
+	}
+	var made api.Secret
+	_, err = a.update(ctx, who, audit.SecretCreated, func(tx *vault.Tx) error {
+		s := vault.Secret{
+			ID: tx.NewID(), Name: r.Name, Aliases: aliases, Scope: grant.Global.String(),
+			Version: 1, CreatedAtMs: tx.Now(),
+		}
+		if err := taken(tx.State, s.Scope, "", s.Name, s.Aliases); err != nil {
+			return err
+		}
+		if claimed {
+			s.Pin, s.Field = claim.Provider, claim.Secret.Field
+		}
+		if err := tx.Seal(&s, r.Value); err != nil {
+			return err
+		}
+		tx.State.Secrets = append(tx.State.Secrets, s)
+		made = shown(&s)
+		a.provision(tx, &s, &made)
+		name(tx, &s)
+		tx.Record.Credential = made.Credential
+		return nil
+	})
+	return made, err
+}
+
+// UpdateSecret renames a secret and changes its aliases. A claimed name given
+// now pins it; nothing unpins.
+func (a *Admin) UpdateSecret(ctx context.Context, who grant.Caller, ref string, r api.SecretUpdate) (api.Secret, error) {
+	if err := a.allow(ctx, who, "secrets update"); err != nil {
+		return api.Secret{}, err
+	}
+	if r.NewName == "" && len(r.Aliases) == 0 && !r.ClearAliases {
+		return api.Secret{}, api.Errorf(api.InvalidRequest, "nothing to update: give a new name or aliases").
+			WithHint("aivault secrets rotate %s replaces the value", shownRef(ref))
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return api.Secret{}, err
+	}
+	var made api.Secret
+	_, err := a.update(ctx, who, audit.SecretUpdated, func(tx *vault.Tx) error {
+		s, err := find(tx.State, ref)
+		if err != nil {
+			return err
+		}
+		newName, aliases := s.Name, s.Aliases
+		if r.NewName != "" {
+			newName = r.NewName
+		}
+		if r.ClearAliases {
+			aliases = nil
+		}
+		aliases, err = names(newName, append(slices.Clone(aliases), r.Aliases...))
+		if err != nil {
+			return err
+		}
+		if err := taken(tx.State, s.Scope, s.ID, newName, aliases); err != nil {
+			return err
+		}
+		s.Name, s.Aliases = newName, aliases
+		pinned, err := a.pinByName(tx, s)
+		if err != nil {
+			return err
+		}
+		made = shown(s)
+		if pinned {
+			a.provision(tx, s, &made)
+		}
+		name(tx, s)
+		return nil
+	})
+	return made, err
+}
+
+// pinByName pins s where its names claim a provider. A pin that is there
+// already must be the same.
+func (a *Admin) pinByName(tx *vault.Tx, s *vault.Secret) (pinned bool, err error) {
+	claim, claimed, err := a.claimOf(s.Name, s.Aliases)
+	switch {
+	case err != nil:
+		return false, err
+	case !claimed:
+		return false, nil
+	case s.Pin == claim.Provider && (s.Field == "" || s.Field == claim.Secret.Field):
+		return false, nil
+	case s.Pin != "":
+		return false, api.Errorf(api.InvalidRequest, "secret %s is pinned to %s, and a name of %s cannot change that", s.Name, s.Pin, claimText(claim))
+	}
+	return true, a.pin(tx, s, claim.Provider, claim.Secret.Field)
+}
+
+// pin binds a value to a provider for good.
+func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field string) error {
+	value, err := tx.Open(s)
+	if err != nil {
+		return err
+	}
+	defer value.Wipe()
+	if err := a.fitsProvider(provider, field, value); err != nil {
+		return err
+	}
+	return tx.Reseal(s, func(s *vault.Secret) { s.Pin, s.Field = provider, field })
+}
+
+// RotateSecret replaces a secret's value. The value given is wiped.
+func (a *Admin) RotateSecret(ctx context.Context, who grant.Caller, ref string, r api.SecretRotate) (api.Secret, error) {
+	defer r.Value.Wipe()
+	if err := a.allow(ctx, who, "secrets rotate"); err != nil {
+		return api.Secret{}, err
+	}
+	if err := checkValue(r.Value); err != nil {
+		return api.Secret{}, err
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return api.Secret{}, err
+	}
+	var made api.Secret
+	_, err := a.update(ctx, who, audit.SecretRotated, func(tx *vault.Tx) error {
+		s, err := find(tx.State, ref)
+		if err != nil {
+			return err
+		}
+		if err := a.fitsUses(tx, s, r.Value); err != nil {
+			return err
+		}
+		s.Version++
+		s.RotatedAtMs = tx.Now()
+		if err := tx.Seal(s, r.Value); err != nil {
+			return err
+		}
+		made = shown(s)
+		name(tx, s)
+		return nil
+	})
+	return made, err
+}
+
+// DeleteSecret removes a secret and what it enabled: it leaves the automatic
+// credential, which goes when nothing is left in it, and every credential that
+// an operator made with it goes too.
+func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) (api.SecretDeleted, error) {
+	gone := api.SecretDeleted{Credentials: []string{}}
+	if err := a.allow(ctx, who, "secrets delete"); err != nil {
+		return gone, err
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return gone, err
+	}
+	_, err := a.update(ctx, who, audit.SecretDeleted, func(tx *vault.Tx) error {
+		s, err := find(tx.State, ref)
+		if err != nil {
+			return err
+		}
+		name(tx, s)
+		gone = api.SecretDeleted{Secret: shown(s), Credentials: []string{}}
+		id := s.ID
+		tx.State.Secrets = slices.DeleteFunc(tx.State.Secrets, func(s vault.Secret) bool { return s.ID == id })
+		tx.State.Credentials = slices.DeleteFunc(tx.State.Credentials, func(c vault.Credential) bool {
+			if !withdraw(&c, id) {
+				return false
+			}
+			gone.Credentials = append(gone.Credentials, c.ID)
+			return true
+		})
+		return nil
+	})
+	return gone, err
+}
+
+// withdraw takes a secret out of a credential and says whether the credential
+// has to go with it.
+func withdraw(c *vault.Credential, id string) bool {
+	held := false
+	for field, used := range c.Secrets {
+		if used == id {
+			held = true
+			if c.Auto {
+				delete(c.Secrets, field)
+			}
+		}
+	}
+	return held && (!c.Auto || len(c.Secrets) == 0)
+}
+
+// name completes a change's record with the secret that it is about.
+func name(tx *vault.Tx, s *vault.Secret) {
+	tx.Record.Object, tx.Record.Name, tx.Record.Provider, tx.Record.Scope = s.ID, s.Name, s.Pin, s.Scope
+	tx.Record.Secrets = []audit.SecretUse{{ID: s.ID, Version: s.Version}}
+}
+
+// shownRef repeats a reference in a hint only where it can be typed as it is.
+func shownRef(ref string) string {
+	if checkName("name", ref) != nil {
+		return "NAME"
+	}
+	return ref
+}

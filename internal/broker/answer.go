@@ -1,0 +1,155 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/redact"
+)
+
+// Bounds of what is passed on of an upstream's header.
+const (
+	maxHeaderValues = 4
+	maxHeaderLength = 1024
+)
+
+// passedOn says whether a header of an answer reaches the caller: its content
+// type, when to try again, rate limits, and request ids. Everything else can
+// carry what the caller must not have: cookies, tokens, locations.
+func passedOn(name string) bool {
+	switch name {
+	case "Content-Type", "Retry-After", "Retry-After-Ms", "Ratelimit", "Ratelimit-Policy",
+		"Request-Id", "X-Request-Id", "X-Correlation-Id", "X-Trace-Id",
+		"X-Github-Request-Id", "Twilio-Request-Id", "X-Slack-Req-Id", "X-Amzn-Requestid", "X-Amz-Request-Id", "Cf-Ray":
+		return true
+	}
+	for _, prefix := range [...]string{"Ratelimit-", "X-Ratelimit-", "X-Rate-Limit-", "Anthropic-Ratelimit-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// passOn picks and scrubs the headers that reach the caller.
+func passOn(from http.Header, set *redact.Set) (http.Header, int) {
+	to := make(http.Header, 4)
+	redactions := 0
+	for name, values := range from {
+		if !passedOn(name) {
+			continue
+		}
+		most := maxHeaderValues
+		if name == "Content-Type" {
+			most = 1
+		}
+		for _, v := range values[:min(len(values), most)] {
+			clean, n := set.String(v)
+			redactions += n
+			if len(clean) <= maxHeaderLength && printable(clean) {
+				to[name] = append(to[name], clean)
+			}
+		}
+	}
+	return to, redactions
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// An answerBody is the scrubbed body of an answer. The outcome of the call is
+// in the audit log before a reader sees its end.
+type answerBody struct {
+	broker     *Broker
+	plan       *plan
+	ctx        context.Context
+	stop       context.CancelFunc
+	set        *scrubSet
+	response   *egress.Response
+	scrubbed   *redact.Reader
+	redactions int // in the header
+
+	mu    sync.Mutex // held by a Read, so that the set is not wiped under it
+	bytes int64
+	end   error // what every further Read returns
+}
+
+// Read implements io.Reader.
+func (a *answerBody) Read(p []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.end != nil {
+		return 0, a.end
+	}
+	n, err := a.scrubbed.Read(p)
+	a.bytes += int64(n)
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF {
+		a.finish(outcome{})
+		if a.end == nil {
+			a.end = io.EOF
+		}
+	} else {
+		a.finish(outcome{err: a.failure(err)})
+	}
+	return n, a.end
+}
+
+// Close ends the call, wherever it stands. It may be called while a Read
+// waits, which then returns.
+func (a *answerBody) Close() error {
+	a.stop()
+	err := a.response.Body.Close()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.end != nil {
+		return nil
+	}
+	a.finish(outcome{note: "closed before its end"})
+	a.end = errClosed
+	return err
+}
+
+var errClosed = errors.New("broker: read of a closed answer")
+
+// finish writes the outcome and lets go of everything; called with the lock
+// held, once.
+func (a *answerBody) finish(o outcome) {
+	o.status, o.bytes, o.sent = a.response.Status, a.bytes, a.response.SentBytes()
+	o.redactions = a.redactions + a.scrubbed.Redactions()
+	if err := a.broker.finish(a.ctx, a.plan, o); err != nil {
+		a.end = err
+	}
+	_ = a.response.Body.Close()
+	a.stop()
+	a.set.release()
+}
+
+// failure is what broke the answer off, in words for the caller.
+func (a *answerBody) failure(err error) error {
+	if timely := a.plan.inTime(a.ctx, err); timely != err {
+		return timely
+	}
+	var known *api.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(a.ctx.Err(), context.Canceled):
+		return api.Errorf(api.UpstreamUnreachable, "%s: the call was cancelled", a.plan.decision.Host)
+	}
+	return api.Errorf(api.UpstreamUnreachable, "%s: the answer broke off", a.plan.decision.Host)
+}

@@ -1,0 +1,193 @@
+package broker
+
+import (
+	"slices"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/auth"
+	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/secret"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// A credential is the vault's entry with what was compiled from it.
+type credential struct {
+	*vault.Credential
+	scope    grant.Scope
+	provider *provider
+	check    func() error // why it can make no call; computed once
+	own      login        // a custom provider's, after check
+	roots    []byte
+	index    *index
+}
+
+func (c *credential) broken(why string) error {
+	return api.Errorf(api.PolicyViolation, "credential %q is broken: %s", c.ID, why)
+}
+
+// compile checks the entry against what the operator's commands would have
+// let in. It runs for every credential before its first use under a snapshot,
+// so that a state that came about in another way is judged alike: above all,
+// a pinned secret is never in the hands of another provider's credential.
+func (c *credential) compile() error {
+	for field, id := range c.Secrets {
+		s := c.index.snapshot.Secret(id)
+		switch {
+		case s == nil:
+			return c.broken("the secret of its field " + field + " is gone")
+		case s.Pin != "" && (c.provider.entry == nil || s.Pin != c.Provider):
+			return api.Errorf(api.PolicyViolation, "credential %q may not use secret %q, which is pinned to %s and goes nowhere else", c.ID, s.Name, s.Pin)
+		case !c.scope.Sees(s.ScopeOf()):
+			return c.broken("the secret of its field " + field + " belongs to another scope")
+		}
+	}
+	if c.provider.entry != nil {
+		return c.compileRegistry()
+	}
+	return c.compileCustom()
+}
+
+func (c *credential) compileRegistry() error {
+	if c.Auth != nil || len(c.Hosts) > 0 || c.CAPEM != "" || c.AllowPrivateNetwork || len(c.AllowPorts) > 0 {
+		return api.Errorf(api.PolicyViolation, "credential %q has hosts, auth or exceptions of its own, but is pinned to %s, whose registry entry alone decides them", c.ID, c.Provider)
+	}
+	for field := range c.Secrets {
+		if _, ok := c.provider.fields[field]; !ok {
+			return c.broken(c.Provider + " has no field of this name: " + field)
+		}
+	}
+	return nil
+}
+
+func (c *credential) compileCustom() error {
+	if c.Auth == nil || len(c.Hosts) == 0 {
+		return c.broken("it has no auth or no host")
+	}
+	for _, h := range c.Hosts {
+		_, port, err := policy.ParseHost(h)
+		if err != nil {
+			return c.broken(err.Error())
+		}
+		if port != 0 && port != 443 && !slices.Contains(c.AllowPorts, port) {
+			return c.broken("the port of " + h + " is not allowed")
+		}
+	}
+	strategy, err := auth.New(*c.Auth)
+	if err != nil {
+		return c.broken(err.Error())
+	}
+	c.own = login{fields: auth.Fields(*c.Auth), strategy: strategy}
+	for _, f := range c.own.fields {
+		if c.Secrets[f] == "" {
+			return c.broken("it has no secret for its field " + f)
+		}
+	}
+	return nil
+}
+
+// has says whether the credential fills a field.
+func (c *credential) has(field string) bool { return c.Secrets[field] != "" }
+
+// loginFor is how the credential authenticates calls of one capability; ok is
+// false when it cannot.
+func (c *credential) loginFor(one *capability) (l login, ok bool) {
+	if one.only != "" && one.only != c.ID {
+		return login{}, false
+	}
+	if c.provider.entry == nil {
+		for _, h := range one.policy.Hosts {
+			if slices.Contains(c.Hosts, h) {
+				return c.own, true
+			}
+		}
+		return login{}, false
+	}
+	found := one.loginFor(c.has)
+	if found == nil {
+		return login{}, false
+	}
+	return c.provider.logins[found], true
+}
+
+// mayReach says whether calls of this credential may go to host at all.
+func (c *credential) mayReach(host string) bool {
+	if c.provider.entry != nil {
+		return c.provider.hosts[host]
+	}
+	return slices.Contains(c.Hosts, host)
+}
+
+// hostNames are the hosts that the credential's secrets may go to, without
+// ports: what else runs there may know them too.
+func (c *credential) hostNames() []string {
+	var names []string
+	if c.provider.entry != nil {
+		for h := range c.provider.hosts {
+			names = append(names, bareHost(h))
+		}
+	} else {
+		for _, h := range c.Hosts {
+			names = append(names, bareHost(h))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func bareHost(host string) string {
+	name, _, err := policy.ParseHost(host)
+	if err != nil {
+		return host
+	}
+	return name
+}
+
+// public says whether a field's value is no secret: only where the registry
+// says so of the very field that the value is pinned to.
+func (c *credential) public(field string, s *vault.Secret) bool {
+	return c.provider.entry != nil && c.provider.fields[field].Public && s.Field == field
+}
+
+// destination is where the call goes, with this credential's exceptions.
+func (c *credential) destination(host string, l login) egress.Destination {
+	to := egress.Destination{Host: host, PathPrefix: l.pathPrefix}
+	if c.provider.entry == nil {
+		to.AllowPrivate, to.AllowPorts = c.AllowPrivateNetwork, c.AllowPorts
+		if len(c.roots) > 0 {
+			to.Roots = c.roots
+		}
+	}
+	return to
+}
+
+// open opens the values of the login's fields. The caller wipes them.
+func (c *credential) open(l login) (map[string]secret.Value, error) {
+	fields := make(map[string]secret.Value, len(l.fields))
+	for _, f := range l.fields {
+		v, err := c.index.snapshot.Open(c.Secrets[f])
+		if err != nil {
+			wipe(fields)
+			return nil, err
+		}
+		fields[f] = v
+	}
+	return fields, nil
+}
+
+func wipe(fields map[string]secret.Value) {
+	for _, v := range fields {
+		v.Wipe()
+	}
+}
+
+func wipeAdditions(a egress.Additions) {
+	for _, f := range a.Headers {
+		f.Value.Wipe()
+	}
+	for _, f := range a.Query {
+		f.Value.Wipe()
+	}
+	a.PathPrefix.Wipe()
+}

@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+)
+
+// An outcome is how an allowed call ended.
+type outcome struct {
+	status     int
+	sent       int64
+	bytes      int64
+	redactions int
+	note       string // why it ended early without a failure
+	err        error
+}
+
+// record starts a record with what is known of the call so far. Of the
+// caller's words it holds the name of what was asked for, and nothing else.
+func (p *plan) record(event string) audit.Record {
+	r := audit.Record{Event: event, RequestID: p.id, Caller: p.who, Capability: bounded(p.named, 128)}
+	if c := p.capability; c != nil {
+		r.Provider = c.provider.id
+	}
+	if p.request != nil {
+		r.Method = p.request.Method()
+	}
+	if c := p.credential; c != nil {
+		r.Credential, r.Scope = c.ID, c.Scope
+	}
+	r.Host, r.Path = p.decision.Host, p.decision.Rule
+	return r
+}
+
+func (p *plan) allowed() audit.Record {
+	r := p.record(audit.CallAllowed)
+	r.Secrets = make([]audit.SecretUse, 0, len(p.login.fields))
+	for _, f := range p.login.fields {
+		id := p.credential.Secrets[f]
+		use := audit.SecretUse{ID: id}
+		if s := p.credential.index.snapshot.Secret(id); s != nil {
+			use.Version = s.Version
+		}
+		if !slices.Contains(r.Secrets, use) {
+			r.Secrets = append(r.Secrets, use)
+		}
+	}
+	return r
+}
+
+// refuse records a refusal and returns the error that the caller gets. A
+// refusal that cannot be recorded is a refusal all the same; where there is
+// no vault there is no log.
+func (b *Broker) refuse(ctx context.Context, p *plan, err error) error {
+	failure := api.AsError(err)
+	log := p.log
+	if log == nil {
+		found, missing := b.vault.Audit(ctx)
+		if missing != nil {
+			return failure
+		}
+		log = found
+	}
+	r := p.record(audit.CallRefused)
+	r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)
+	_, _ = log.Append(context.WithoutCancel(ctx), r)
+	return failure
+}
+
+// finish records how an allowed call ended and returns the error that ends
+// it for the caller: the outcome's own, or that there is no record of it.
+func (b *Broker) finish(ctx context.Context, p *plan, o outcome) error {
+	r := p.record(audit.CallFinished)
+	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
+	r.DurationMs = b.clock().Sub(p.started).Milliseconds()
+	r.Reason = o.note
+	failure := api.AsError(o.err)
+	if failure != nil {
+		r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)
+	}
+	// The record outlives the call that was cut short.
+	_, err := p.log.Append(context.WithoutCancel(ctx), r)
+	switch {
+	case failure != nil:
+		return failure
+	case err != nil:
+		return api.Errorf(api.Internal, "the outcome of the call could not be recorded: %w", err)
+	}
+	return nil
+}
+
+// bounded shortens text to at most n bytes, so that a caller cannot fill the
+// log, and keeps it valid UTF-8.
+func bounded(text string, n int) string {
+	if len(text) > n {
+		text = text[:n] + "..."
+	}
+	return strings.ToValidUTF8(text, "?")
+}

@@ -1,0 +1,289 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/auth"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/redact"
+	"moldable.sh/aivault/internal/secret"
+)
+
+// setsIdle is how long an unused set of values stays prepared. Values are
+// wiped from memory soon after the last call, and a busy broker doesn't
+// prepare the same set for every call.
+const setsIdle = 15 * time.Second
+
+// A scrubber keeps, per host and context, what must be removed from answers:
+// every secret value that may go to that host in the scopes which the call
+// could use, as it stands in the vault and as auth renders it, and the values
+// that were replaced since the broker started.
+type scrubber struct {
+	now     func() time.Time // for strategies, not for idleness
+	mu      sync.Mutex
+	sets    map[scrubKey]*scrubSet
+	retired map[string]retired // by credential and versions
+	timer   *time.Timer        // runs while there are sets
+}
+
+type scrubKey struct {
+	index   *index
+	host    string
+	context grant.Scope
+}
+
+// A scrubSet is wiped when its last user lets go of it. The scrubber itself
+// is a user as long as it keeps it.
+type scrubSet struct {
+	*redact.Set
+	owner *scrubber
+	build sync.Once
+	err   error
+	users int // guarded by owner.mu
+	used  time.Time
+}
+
+// retired are values that were replaced or deleted: an upstream may repeat
+// them for as long as it likes.
+type retired struct {
+	scope  grant.Scope
+	hosts  []string
+	values []secret.Value
+}
+
+func newScrubber(now func() time.Time) *scrubber {
+	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}}
+}
+
+// acquire returns the set for answers of host to calls made in context. The
+// caller releases it.
+func (s *scrubber) acquire(ix *index, host string, context grant.Scope) (*scrubSet, error) {
+	key := scrubKey{ix, host, context}
+	s.mu.Lock()
+	set := s.sets[key]
+	if set == nil {
+		set = &scrubSet{owner: s, users: 1}
+		s.sets[key] = set
+		if s.timer == nil {
+			s.timer = time.AfterFunc(setsIdle, s.sweep)
+		}
+	}
+	set.users++
+	set.used = time.Now()
+	s.mu.Unlock()
+
+	set.build.Do(func() { set.Set, set.err = s.prepare(ix, host, context) })
+	if set.err != nil {
+		s.mu.Lock()
+		if s.sets[key] == set {
+			delete(s.sets, key)
+			s.letGo(set)
+		}
+		s.mu.Unlock()
+		set.release()
+		return nil, set.err
+	}
+	return set, nil
+}
+
+func (t *scrubSet) release() {
+	t.owner.mu.Lock()
+	defer t.owner.mu.Unlock()
+	t.owner.letGo(t)
+}
+
+// letGo is called with the lock held.
+func (s *scrubber) letGo(t *scrubSet) {
+	if t.users--; t.users == 0 && t.Set != nil {
+		t.Close()
+	}
+}
+
+// drop forgets the sets of every index but keep.
+func (s *scrubber) drop(keep *index) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, set := range s.sets {
+		if key.index != keep {
+			delete(s.sets, key)
+			s.letGo(set)
+		}
+	}
+}
+
+func (s *scrubber) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, set := range s.sets {
+		if set.users == 1 && time.Since(set.used) >= setsIdle {
+			delete(s.sets, key)
+			s.letGo(set)
+		}
+	}
+	if len(s.sets) == 0 {
+		s.timer = nil
+		return
+	}
+	s.timer = time.AfterFunc(setsIdle, s.sweep)
+}
+
+// close forgets everything.
+func (s *scrubber) close() {
+	s.drop(nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	for _, r := range s.retired {
+		for _, v := range r.values {
+			v.Wipe()
+		}
+	}
+	clear(s.retired)
+}
+
+func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set, error) {
+	var values []secret.Value
+	defer func() {
+		for _, v := range values {
+			v.Wipe()
+		}
+	}()
+	for _, scope := range levels(in) {
+		for _, c := range ix.byHost[place{host, scope}] {
+			more, err := c.values(s.now())
+			values = append(values, more...)
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	s.mu.Lock()
+	for _, r := range s.retired {
+		if in.Sees(r.scope) && slices.Contains(r.hosts, host) {
+			for _, v := range r.values {
+				values = append(values, v.Clone())
+			}
+		}
+	}
+	s.mu.Unlock()
+	return redact.NewSet(values), nil
+}
+
+// retire keeps what the credentials of old held and those of now no longer
+// do.
+func (s *scrubber) retire(old, now *index) {
+	if old == nil || old.snapshot == nil {
+		return
+	}
+	for id, c := range old.credentials {
+		if c.sameValues(now.credentials[id]) {
+			continue
+		}
+		values, _ := c.values(s.now()) // what no longer opens cannot be kept
+		s.mu.Lock()
+		key := c.versions()
+		if _, known := s.retired[key]; known || len(values) == 0 {
+			for _, v := range values {
+				v.Wipe()
+			}
+		} else {
+			s.retired[key] = retired{c.scope, c.hostNames(), values}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// sameValues says whether other still uses all of c's values.
+func (c *credential) sameValues(other *credential) bool {
+	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hostNames(), c.hostNames()) {
+		return false
+	}
+	for field, id := range c.Secrets {
+		was, is := c.index.snapshot.Secret(id), other.index.snapshot.Secret(id)
+		if other.Secrets[field] != id || was != nil && (is == nil || is.Version != was.Version) {
+			return false
+		}
+	}
+	return true
+}
+
+// versions names the credential together with the versions of its values and
+// where they could go.
+func (c *credential) versions() string {
+	parts := []string{c.ID, c.Scope, strings.Join(c.hostNames(), ",")}
+	for field, id := range c.Secrets {
+		if s := c.index.snapshot.Secret(id); s != nil {
+			parts = append(parts, field+"="+id+"@"+strconv.FormatUint(s.Version, 10))
+		}
+	}
+	slices.Sort(parts[3:])
+	return strings.Join(parts, "|")
+}
+
+// values opens every value of the credential that is not public, and adds
+// what its logins make of them on the wire. One value that does not open
+// leaves the others standing; a vault that is closed is an error.
+func (c *credential) values(now time.Time) ([]secret.Value, error) {
+	var values []secret.Value
+	opened := map[string]secret.Value{}
+	defer wipe(opened)
+	for field, id := range c.Secrets {
+		s := c.index.snapshot.Secret(id)
+		if s == nil {
+			continue
+		}
+		v, err := c.index.snapshot.Open(id)
+		if code := api.CodeOf(err); code == api.VaultLocked || code == api.VaultUnavailable {
+			return values, err
+		}
+		if err != nil {
+			continue // it cannot be sent either
+		}
+		opened[field] = v
+		if !c.public(field, s) {
+			values = append(values, v.Clone())
+		}
+	}
+	return append(values, c.rendered(opened, now)...), nil
+}
+
+func (c *credential) rendered(opened map[string]secret.Value, now time.Time) []secret.Value {
+	if c.check() != nil {
+		return nil // makes no calls, so that nothing is rendered
+	}
+	logins := []login{c.own}
+	if c.provider.entry != nil {
+		logins = logins[:0]
+		for _, l := range c.provider.logins {
+			logins = append(logins, l)
+		}
+	}
+	probe, err := policy.Canonicalise("GET", "/", nil, policy.Rules{})
+	if err != nil {
+		return nil
+	}
+	var values []secret.Value
+	for _, l := range logins {
+		if l.strategy == nil || !hasAll(l.fields, func(f string) bool { return !opened[f].IsZero() }) {
+			continue
+		}
+		add, err := l.strategy.Additions(context.Background(), auth.Input{Fields: opened, Request: probe, Now: now})
+		if err != nil {
+			continue
+		}
+		for _, v := range auth.Rendered(add) {
+			values = append(values, v.Clone())
+		}
+		wipeAdditions(add)
+	}
+	return values
+}
