@@ -2,6 +2,10 @@
 // checks where a connection goes after the name is resolved, keeps
 // connections apart that may not be shared, follows no redirect and knows no
 // proxy.
+//
+// net/http reports some faults of an upstream through the standard logger,
+// and quotes what the upstream sent: a process that sends secrets must
+// discard that logger's output.
 package egress
 
 import (
@@ -13,6 +17,7 @@ import (
 	"net/netip"
 	"time"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/secret"
 )
@@ -71,28 +76,99 @@ type Config struct {
 	AnyPort        bool                                                         // dev builds
 	OwnListeners   func() []netip.AddrPort                                      // never dialled
 	UserAgent      string                                                       // sent where the caller gives none
-	ConnectTimeout time.Duration                                                // 10 s
+	ConnectTimeout time.Duration                                                // 10 s: name, connection and TLS together
 	IdleTimeout    time.Duration                                                // without a byte in either direction: 10 min
 }
 
 // Client sends requests; it is safe for concurrent use.
-type Client struct{}
+type Client struct {
+	cfg   Config
+	pools pools
+}
 
 // New makes a Client.
-func New(cfg Config) *Client { panic("contract") }
+func New(cfg Config) *Client {
+	if cfg.Resolve == nil {
+		cfg.Resolve = systemResolver()
+	}
+	if cfg.ConnectTimeout <= 0 {
+		cfg.ConnectTimeout = 10 * time.Second
+	}
+	if cfg.IdleTimeout <= 0 {
+		cfg.IdleTimeout = 10 * time.Minute
+	}
+	return &Client{cfg: cfg, pools: pools{byHost: make(map[string][]*pool)}}
+}
 
 // Send sends one request and returns when the answer's header is there.
 // Errors are api errors: policy_violation (address, port, a field set twice),
-// upstream_unreachable, upstream_timeout, invalid_request (body length).
-// Their text names the host and the cause, and nothing of the request.
+// upstream_unreachable, upstream_timeout, invalid_request (body length),
+// auth_failed (an addition that cannot be sent). Their text names the host
+// and the cause, and nothing of the request. The answer's Body ends with
+// io.EOF or with such an error too.
+//
+// A context that is cancelled with an *api.Error as its cause ends the call
+// with that error. body.Reader is not read once Send has failed or the
+// answer's Body is closed, but for a Read that is under way.
 func (c *Client) Send(ctx context.Context, to Destination, r *policy.Request, add Additions, body Body) (*Response, error) {
-	panic("contract")
+	target, err := wireTarget(to, r, add)
+	if err != nil {
+		return nil, err
+	}
+	header, err := wireHeader(c.cfg.UserAgent, r, add)
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.acquire(to, add.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	call := newCall(ctx, c, p)
+	resp, err := call.roundTrip(r.Method(), target, header, body)
+	if err != nil {
+		call.close()
+		return nil, err
+	}
+	return resp, nil
 }
 
-// CheckAddr says whether a may be dialled. Private and loopback addresses
-// need allowPrivate; link-local, metadata, multicast and unspecified ones are
-// refused always.
-func CheckAddr(a netip.Addr, allowPrivate bool) error { panic("contract") }
-
 // CloseIdle closes idle connections.
-func (c *Client) CloseIdle() { panic("contract") }
+func (c *Client) CloseIdle() {
+	for _, p := range c.pools.all() {
+		p.transport.CloseIdleConnections()
+	}
+}
+
+// roundTrip sends the assembled request and takes the answer's header.
+func (c *call) roundTrip(method string, target target, header http.Header, body Body) (*Response, error) {
+	sent, err := c.newSentBody(body)
+	if err != nil {
+		return nil, err
+	}
+	req := &http.Request{
+		Method: method, URL: target.url(c.pool.authority), Host: c.pool.authority, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if sent != nil {
+		req.Body, req.ContentLength = sent, body.Length
+	}
+	resp, err := c.pool.transport.RoundTrip(req.WithContext(c.ctx))
+	if err != nil {
+		return nil, c.fault(err)
+	}
+	c.touch()
+	if resp.StatusCode < 200 {
+		_ = resp.Body.Close()
+		return nil, api.Errorf(api.UpstreamUnreachable, "%s changed to another protocol unasked", c.pool.name)
+	}
+	answer := &answerBody{call: c, wire: resp.Body, length: resp.ContentLength}
+	if err := answer.decode(method, resp); err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	return &Response{
+		Status: resp.StatusCode, Header: resp.Header, Length: answer.length, Body: answer,
+		Trailer:   func() http.Header { return resp.Trailer },
+		SentBytes: sent.count,
+	}, nil
+}

@@ -1,0 +1,202 @@
+package egress
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/policy"
+)
+
+// maxPools is how many pools are kept. More exist only while more are in use
+// at once.
+const maxPools = 256
+
+// A pool holds the connections that one kind of call may share: same host and
+// port, same exceptions, same roots, same client certificate.
+type pool struct {
+	to          Destination // PathPrefix is no part of it
+	certificate *tls.Certificate
+	route       route
+	name        string // host[:port], for error texts
+	authority   string // the Host header
+	transport   *http.Transport
+
+	// Guarded by pools.mu.
+	active int
+	used   uint64 // pools.turn when it was last used
+}
+
+type pools struct {
+	mu     sync.Mutex
+	byHost map[string][]*pool // by Destination.Host
+	count  int
+	turn   uint64
+}
+
+// fits says whether a call may use the pool.
+func (p *pool) fits(to *Destination, certificate *tls.Certificate) bool {
+	return p.to.AllowPrivate == to.AllowPrivate &&
+		slices.Equal(p.to.AllowPorts, to.AllowPorts) &&
+		bytes.Equal(p.to.Roots, to.Roots) &&
+		sameCertificate(p.certificate, certificate)
+}
+
+// sameCertificate compares chain and private key: who has the certificate
+// alone may not use the connection of who has its key.
+func sameCertificate(a, b *tls.Certificate) bool {
+	if a == b {
+		return true
+	}
+	if a == nil || b == nil || !slices.EqualFunc(a.Certificate, b.Certificate, bytes.Equal) {
+		return false
+	}
+	key, ok := a.PrivateKey.(interface{ Equal(crypto.PrivateKey) bool })
+	return ok && key.Equal(b.PrivateKey)
+}
+
+// acquire finds or makes the pool for a call; release gives it back.
+func (c *Client) acquire(to Destination, certificate *tls.Certificate) (*pool, error) {
+	if p := c.pools.take(&to, certificate); p != nil {
+		return p, nil
+	}
+	fresh, err := c.newPool(to, certificate)
+	if err != nil {
+		return nil, err
+	}
+	return c.pools.add(fresh), nil
+}
+
+func (ps *pools) take(to *Destination, certificate *tls.Certificate) *pool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.takeLocked(to, certificate)
+}
+
+func (ps *pools) takeLocked(to *Destination, certificate *tls.Certificate) *pool {
+	for _, p := range ps.byHost[to.Host] {
+		if p.fits(to, certificate) {
+			p.active++
+			return p
+		}
+	}
+	return nil
+}
+
+// add keeps fresh, unless another call has added its like meanwhile.
+func (ps *pools) add(fresh *pool) *pool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p := ps.takeLocked(&fresh.to, fresh.certificate); p != nil {
+		return p
+	}
+	fresh.active++
+	ps.byHost[fresh.to.Host] = append(ps.byHost[fresh.to.Host], fresh)
+	ps.count++
+	ps.evictLocked()
+	return fresh
+}
+
+func (ps *pools) release(p *pool) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	p.active--
+	ps.turn++
+	p.used = ps.turn
+	ps.evictLocked()
+}
+
+// evictLocked drops the unused pools that were used longest ago, until no
+// more than maxPools are left.
+func (ps *pools) evictLocked() {
+	for ps.count > maxPools {
+		var oldest *pool
+		for _, list := range ps.byHost {
+			for _, p := range list {
+				if p.active == 0 && (oldest == nil || p.used < oldest.used) {
+					oldest = p
+				}
+			}
+		}
+		if oldest == nil {
+			return
+		}
+		host := oldest.to.Host
+		ps.byHost[host] = slices.DeleteFunc(ps.byHost[host], func(p *pool) bool { return p == oldest })
+		if len(ps.byHost[host]) == 0 {
+			delete(ps.byHost, host)
+		}
+		ps.count--
+		oldest.transport.CloseIdleConnections()
+	}
+}
+
+func (ps *pools) all() []*pool {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	var out []*pool
+	for _, list := range ps.byHost {
+		out = append(out, list...)
+	}
+	return out
+}
+
+// newPool checks a destination and makes its transport.
+func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, error) {
+	to.AllowPorts, to.Roots, to.PathPrefix = slices.Clone(to.AllowPorts), bytes.Clone(to.Roots), ""
+	host, port, err := policy.ParseHost(to.Host)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = 443
+	}
+	p := &pool{to: to, certificate: certificate, name: to.Host, authority: host}
+	if strings.Contains(host, ":") {
+		p.authority = "[" + host + "]"
+	}
+	if port != 443 {
+		p.authority += ":" + strconv.Itoa(port)
+	}
+	if port != 443 && !c.cfg.AnyPort && !slices.Contains(to.AllowPorts, port) {
+		return nil, api.Errorf(api.PolicyViolation, "%s: port %d needs the operator's exception", p.name, port).
+			WithHint("the operator can allow it to one credential: aivault credential create ... --allow-port %d", port)
+	}
+	p.route, err = c.newRoute(to, host, uint16(port), certificate)
+	if err != nil {
+		return nil, err
+	}
+	p.transport = &http.Transport{
+		DialTLSContext: p.route.connect,
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("egress speaks TLS only")
+		},
+		Proxy:                  nil, // whatever the environment says
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: 256 << 10,
+		WriteBufferSize:        8 << 10,
+		ReadBufferSize:         8 << 10,
+		HTTP2: &http.HTTP2Config{
+			// What a stream that nobody reads may hold of memory.
+			MaxReceiveBufferPerStream: 1 << 20,
+			// A connection that died without a word is found within 75 s.
+			SendPingTimeout:  time.Minute,
+			PingTimeout:      15 * time.Second,
+			WriteByteTimeout: c.cfg.IdleTimeout,
+		},
+	}
+	return p, nil
+}
