@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/client"
+)
+
+func newCredential(o *Options) *cobra.Command {
+	cmd := newGroup("credential", "Say how secrets authenticate, and to which hosts", "credentials")
+	cmd.Long = "A credential is one account at one provider: its secrets, and for a provider that the registry\ndoes not know also how they authenticate and which hosts they may go to."
+	cmd.AddCommand(newCredentialCreate(o), newCredentialList(o), newCredentialDelete(o))
+	return cmd
+}
+
+func newCredentialList(o *Options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
+		Short: "List credentials with their hosts and exceptions",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.withClient(cmd.Context(), func(c *client.Client) error {
+				list, err := c.Credentials(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if o.JSON {
+					return o.printJSON(list)
+				}
+				if len(list.Credentials) == 0 {
+					o.say("No credentials yet.")
+					return nil
+				}
+				return o.printTable(credentialTable(list))
+			})
+		},
+	}
+}
+
+func credentialTable(list api.CredentialList) *table {
+	t := newTable("ID", "PROVIDER", "ORIGIN", "SCOPE", "AUTH", "SECRETS", "HOSTS", "EXCEPTIONS", "STATE")
+	for _, c := range list.Credentials {
+		state := "ready"
+		switch {
+		case c.Problem != "":
+			state = c.Problem
+		case !c.Ready:
+			state = "not ready"
+		}
+		var secrets []string
+		for _, field := range slices.Sorted(maps.Keys(c.Secrets)) {
+			secrets = append(secrets, field+"="+c.Secrets[field])
+		}
+		t.row(c.ID, c.Provider, c.Origin, c.Scope, orDash(c.Auth), orDash(strings.Join(secrets, ", ")),
+			orDash(strings.Join(c.Hosts, ", ")), orDash(exceptions(c)), state)
+	}
+	return t
+}
+
+// exceptions are what the operator allowed to this credential alone.
+func exceptions(c api.Credential) string {
+	var parts []string
+	if c.CAs > 0 {
+		parts = append(parts, plural(c.CAs, "CA", "CAs"))
+	}
+	if c.AllowPrivateNetwork {
+		parts = append(parts, "private network")
+	}
+	for _, p := range c.AllowPorts {
+		parts = append(parts, fmt.Sprintf("port %d", p))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func newCredentialDelete(o *Options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "delete ID", Aliases: []string{"rm"},
+		Short: "Delete a credential; its secrets stay",
+	}
+	ref := newIDArg(cmd, "credential", "id")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		id, err := ref.get(args)
+		if err != nil {
+			return err
+		}
+		return o.withClient(cmd.Context(), func(c *client.Client) error {
+			cred, err := c.DeleteCredential(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			if o.JSON {
+				return o.printJSON(cred)
+			}
+			o.say("Credential deleted: %s", cred.ID)
+			return nil
+		})
+	}
+	return cmd
+}

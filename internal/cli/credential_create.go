@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/client"
+)
+
+// maxCAFile bounds a file of CA certificates.
+const maxCAFile = 1 << 20
+
+func newCredentialCreate(o *Options) *cobra.Command {
+	var r api.CredentialCreate
+	var refs, names []string
+	var caFile string
+	cmd := &cobra.Command{
+		Use:   "create ID --provider PROVIDER",
+		Short: "Make a credential from stored secrets",
+		Long: "Makes a credential. For a provider of the registry its auth and hosts are known; for any other\n" +
+			"give --auth with its flags and at least one --host. Templates name secrets by field, as\n" +
+			"{{field}}; a credential with one secret calls it {{secret}}.\n\n" +
+			"--ca-file, --allow-private-network and --allow-port are exceptions for this credential alone.",
+		Example: "  aivault credential create acme --provider acme --auth header --host api.acme.test --secret ACME_KEY\n" +
+			"  aivault credential create acme --provider acme --auth basic --host api.acme.test \\\n" +
+			"    --secret username=ACME_USER --secret password=ACME_PASSWORD \\\n" +
+			"    --username-template '{{username}}' --password-template '{{password}}'\n" +
+			"  aivault credential create lab --provider lab --auth query --query-param key --secret LAB_KEY \\\n" +
+			"    --host lab.internal:8443 --allow-port 8443 --allow-private-network --ca-file lab-ca.pem",
+	}
+	id := newIDArg(cmd, "credential", "id")
+	f := cmd.Flags()
+	f.StringVar(&r.Provider, "provider", "", "the provider, of the registry or a name of your own (default: the id)")
+	f.StringArrayVar(&refs, "secret-ref", nil, "a secret by reference, `[FIELD=]vault:secret:ID`; may be repeated")
+	f.StringArrayVar(&names, "secret", nil, "a secret by name, alias or id, `[FIELD=]NAME`; may be repeated")
+	auth := newAuthFlags(cmd)
+	f.StringArrayVar(&r.Hosts, "host", nil, "a host that it may go to, `NAME[:PORT]`; may be repeated")
+	scope := scopeFlag(cmd)
+	f.StringVar(&caFile, "ca-file", "", "trust the CA certificates (PEM) in `FILE` for these hosts")
+	f.BoolVar(&r.AllowPrivateNetwork, "allow-private-network", false, "let it reach private and loopback addresses")
+	f.IntSliceVar(&r.AllowPorts, "allow-port", nil, "let it use this `PORT` beside 443; may be repeated")
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if r.ID, err = id.get(args); err != nil {
+			return err
+		}
+		if r.Provider == "" {
+			r.Provider = r.ID
+		}
+		if err = checkScope(*scope); err != nil {
+			return err
+		}
+		if r.SecretRefs, err = secretRefs(refs, names); err != nil {
+			return err
+		}
+		if r.Auth, err = auth.spec(cmd); err != nil {
+			return err
+		}
+		if caFile != "" {
+			pem, err := o.readAll(cmd.Context(), "ca-file", caFile, maxCAFile)
+			if err != nil {
+				return err
+			}
+			r.CAPEM = string(pem)
+		}
+		return createCredential(cmd.Context(), o, r)
+	}
+	return cmd
+}
+
+func createCredential(ctx context.Context, o *Options, r api.CredentialCreate) error {
+	return o.withClient(ctx, func(c *client.Client) error {
+		cred, err := c.CreateCredential(ctx, r)
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return o.printJSON(cred)
+		}
+		o.say("Credential created: %s (provider: %s)", cred.ID, cred.Provider)
+		if !cred.Ready && cred.Problem != "" {
+			o.notice("not ready: %s", cred.Problem)
+		}
+		return nil
+	})
+}
+
+// secretRefs gathers the fields. For a reference without a field the daemon
+// knows which is meant: the only one, or the one that the secret is pinned to.
+func secretRefs(refs, names []string) (map[string]string, error) {
+	out := map[string]string{}
+	put := func(flag, given, prefix string) error {
+		field, ref, ok := strings.Cut(given, "=")
+		if !ok {
+			field, ref = "", given
+		}
+		if ok && field == "" || ref == "" {
+			return api.Errorf(api.InvalidRequest, "--%s takes [FIELD=]%s", flag, prefix)
+		}
+		if _, twice := out[field]; twice {
+			return api.Errorf(api.InvalidRequest, "two secrets for one field: name each field once, as in --%s FIELD=%s", flag, prefix)
+		}
+		out[field] = ref
+		return nil
+	}
+	for _, r := range refs {
+		if !strings.Contains(r, "vault:secret:") {
+			return nil, api.Errorf(api.InvalidRequest, "--secret-ref takes [FIELD=]vault:secret:ID; --secret takes a name")
+		}
+		if err := put("secret-ref", r, "vault:secret:ID"); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range names {
+		if err := put("secret", n, "NAME"); err != nil {
+			return nil, err
+		}
+	}
+	if len(out) == 0 {
+		return nil, api.Errorf(api.InvalidRequest, "no secret given: name one with --secret or --secret-ref")
+	}
+	return out, nil
+}
+
+// authFlags are the flags of every strategy.
+type authFlags struct {
+	auth            api.AuthSpec
+	headers, params []string
+}
+
+func newAuthFlags(cmd *cobra.Command) *authFlags {
+	a := &authFlags{}
+	f := cmd.Flags()
+	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates: header, query, path, basic, multi-header or multi-query")
+	f.StringVar(&a.auth.HeaderName, "header-name", "", "header: the header's `NAME` (default Authorization)")
+	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\")")
+	f.StringVar(&a.auth.ParamName, "query-param", "", "query: the parameter's `NAME`")
+	f.StringVar(&a.auth.PrefixTemplate, "path-prefix-template", "", "path: what is put before the path, as a `TEMPLATE`, e.g. /bot{{secret}}")
+	f.StringArrayVar(&a.headers, "auth-header", nil, "multi-header: `NAME=TEMPLATE`; may be repeated")
+	f.StringArrayVar(&a.params, "auth-query", nil, "multi-query: `NAME=TEMPLATE`; may be repeated")
+	f.StringVar(&a.auth.UsernameTemplate, "username-template", "", "basic: the user name, as a `TEMPLATE`")
+	f.StringVar(&a.auth.PasswordTemplate, "password-template", "", "basic: the password, as a `TEMPLATE`")
+	return a
+}
+
+// authFlagKinds says which strategies a flag belongs to.
+func authFlagKinds() []struct{ flag, kinds string } {
+	return []struct{ flag, kinds string }{
+		{"header-name", "header"},
+		{"value-template", "header query"},
+		{"query-param", "query"},
+		{"path-prefix-template", "path"},
+		{"auth-header", "multi-header"},
+		{"auth-query", "multi-query"},
+		{"username-template", "basic"},
+		{"password-template", "basic"},
+	}
+}
+
+// spec returns nil without --auth. A flag of another strategy is an error
+// rather than ignored.
+func (a *authFlags) spec(cmd *cobra.Command) (*api.AuthSpec, error) {
+	for _, k := range authFlagKinds() {
+		kinds := strings.Fields(k.kinds)
+		if cmd.Flags().Changed(k.flag) && !slices.Contains(kinds, a.auth.Type) {
+			return nil, api.Errorf(api.InvalidRequest, "--%s belongs to --auth %s", k.flag, strings.Join(kinds, " or "))
+		}
+	}
+	if a.auth.Type == "" {
+		return nil, nil
+	}
+	spec := a.auth
+	var err error
+	if spec.Headers, err = authFields("auth-header", a.headers); err != nil {
+		return nil, err
+	}
+	if spec.Params, err = authFields("auth-query", a.params); err != nil {
+		return nil, err
+	}
+	return &spec, nil
+}
+
+func authFields(flag string, pairs []string) ([]api.AuthField, error) {
+	var out []api.AuthField
+	for _, p := range pairs {
+		name, value, err := splitPair(flag, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, api.AuthField{Name: name, ValueTemplate: value})
+	}
+	return out, nil
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/term"
+)
+
+func newInvoke(o *Options, name string, aliases ...string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name + " CAPABILITY", Aliases: aliases,
+		Short: "Call a capability and print the answer's body as it arrives",
+		Long: "Makes one call. The capability chooses the host, and the daemon adds the key; method and path\n" +
+			"may be left out where the capability has a default call. Files are opened by this process,\n" +
+			"with your own rights. The answer's body goes to standard output as it arrives; a status of\n" +
+			"400 or more is named on standard error.",
+		Example: "  aivault invoke openai/chat-completions --body '{\"model\":\"gpt-5.2\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n" +
+			"  aivault invoke github/repos-read --path /repos/cli/cli --fail\n" +
+			"  aivault invoke openai/audio --path /v1/audio/transcriptions --multipart-field model=whisper-1 --multipart-file file=talk.mp3",
+		ValidArgsFunction: o.completeCapability,
+	}
+	f := newCallFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if o.JSON {
+			return f.run(o, cmd, args, f.showJSON)
+		}
+		return f.run(o, cmd, args, f.showBody)
+	}
+	return cmd
+}
+
+// show prints an answer.
+type show func(ctx context.Context, o *Options, a *client.Answer) error
+
+// run makes the call and shows its answer.
+func (f *callFlags) run(o *Options, cmd *cobra.Command, args []string, show show) error {
+	ctx := cmd.Context()
+	id, err := f.id.get(args)
+	if err != nil {
+		return err
+	}
+	return o.withClient(ctx, func(c *client.Client) error {
+		p, err := f.prepare(ctx, o, cmd, c, id)
+		if err != nil {
+			return err
+		}
+		answer, err := c.Proxy(ctx, p.call, p.body)
+		if err != nil {
+			return errors.Join(err, p.close())
+		}
+		err = show(ctx, o, answer)
+		_ = answer.Body.Close() // what broke it off, Read has told
+		if err != nil {
+			return errors.Join(err, p.close())
+		}
+		if answer.Status >= http.StatusBadRequest {
+			o.say("upstream answered %s", statusText(answer.Status))
+			if f.fail {
+				return errors.Join(exitStatus(api.ExitUpstream4xx), p.close())
+			}
+		}
+		return p.close()
+	})
+}
+
+func statusText(status int) string {
+	return strings.TrimRight(strconv.Itoa(status)+" "+http.StatusText(status), " ")
+}
+
+// showBody passes the body on as it arrives.
+func (f *callFlags) showBody(_ context.Context, o *Options, a *client.Answer) error {
+	if f.output != "" && f.output != "-" {
+		if f.fail && a.Status >= http.StatusBadRequest {
+			return nil // a failure leaves nothing
+		}
+		return writeOutput(f.output, a.Body)
+	}
+	if !term.IsTerminal(o.Out) {
+		return copyFlushed(o.Out, a.Body)
+	}
+	screen := term.NewWriter(o.Out)
+	err := copyFlushed(screen, a.Body)
+	if err == nil {
+		err = screen.Flush()
+	}
+	if errors.Is(err, term.ErrBinary) {
+		return api.Errorf(api.InvalidRequest, "the answer is binary, which is not written to a terminal").
+			WithHint("write it to a file with -o FILE, or pipe it")
+	}
+	return err
+}
+
+// copyFlushed writes each piece as soon as it was read. Standard output is
+// not buffered, so that a piece is out when Write returns.
+func copyFlushed(w io.Writer, r io.Reader) error {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil {
+				return werr
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
