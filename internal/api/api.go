@@ -19,6 +19,9 @@ const (
 	HeaderAnswer  = "Aivault-Answer"  // "upstream" where body and status are the upstream's
 	HeaderPlanned = "Aivault-Planned" // JSON of Planned, beside Aivault-Answer
 	HeaderError   = "Aivault-Error"   // trailer: code of what failed after the first byte
+	// HeaderErrorMessage is a trailer beside HeaderError: what failed, in words,
+	// as a quoted string of ASCII (Go's, which is also JSON's but for \x and \U).
+	HeaderErrorMessage = "Aivault-Error-Message"
 )
 
 // Routes of the API.

@@ -1,13 +1,22 @@
 // Package server is the daemon's HTTP API: it decodes strictly, asks broker
-// and admin, and encodes what they answer. It has no rules of its own.
+// and admin, and encodes what they answer. It has no rules of its own about
+// calls or changes; what it enforces is the form of a request and who may use
+// which route.
 package server
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
 
 	"moldable.sh/aivault/internal/admin"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/vault"
@@ -20,11 +29,228 @@ type Config struct {
 	Vault  *vault.Vault
 	Daemon *api.DaemonStatus // nil in-process
 	Busy   func(delta int)   // counts requests being served, may be nil
+	Log    *slog.Logger      // diagnostic log; nil: none
 }
 
 // New makes the handler of every route in package api.
-func New(cfg Config) http.Handler { panic("contract") }
+func New(cfg Config) http.Handler {
+	if cfg.Busy == nil {
+		cfg.Busy = func(int) {}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &handler{cfg: cfg}
+	s.routes = s.table()
+	return s
+}
+
+type handler struct {
+	cfg    Config
+	routes []route
+}
+
+type callerKey struct{}
 
 // WithCaller puts the caller that the kernel named into a connection's
 // context. A request without one is refused.
-func WithCaller(ctx context.Context, who grant.Caller) context.Context { panic("contract") }
+func WithCaller(ctx context.Context, who grant.Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, who)
+}
+
+// route is one row of the API. A pattern ends in {ref} (one segment, escaped)
+// or {id...} (the rest of the path), or names no parameter; {ref} may stand
+// before a last literal segment.
+type route struct {
+	method   string
+	pattern  string
+	operator bool
+	serve    func(*exchange) error
+}
+
+// exchange is one request with its answer.
+type exchange struct {
+	h      *handler
+	w      http.ResponseWriter
+	r      *http.Request
+	who    grant.Caller
+	param  string
+	status int // what was answered, 0 while nothing was
+}
+
+// Route describes one row of the API for the tests that compare it with the
+// documentation.
+type Route struct {
+	Method, Pattern string
+	Operator        bool
+}
+
+// Routes lists the API.
+func Routes() []Route {
+	var all []Route
+	for _, r := range (&handler{}).table() {
+		all = append(all, Route{r.method, r.pattern, r.operator})
+	}
+	return all
+}
+
+// ServeHTTP answers one request, whatever happens on the way.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.cfg.Busy(+1)
+	defer h.cfg.Busy(-1)
+	start := time.Now()
+	x := &exchange{h: h, w: w, r: r}
+	head := w.Header()
+	head.Set(api.HeaderAPI, strconv.Itoa(api.Version))
+	head.Set("Cache-Control", "no-store")
+	head.Set("X-Content-Type-Options", "nosniff")
+	pattern := "?"
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			// The panic's value may hold anything; its place is enough.
+			h.cfg.Log.Error("panic", "route", pattern, "stack", string(debug.Stack()))
+			if x.status != 0 {
+				panic(http.ErrAbortHandler)
+			}
+			x.fail(api.Errorf(api.Internal, "the daemon failed on this request; its log says where"), 0)
+		}
+		x.log(pattern, time.Since(start))
+	}()
+	rt, err, status := h.admit(x)
+	if rt != nil {
+		pattern = rt.pattern
+	}
+	if err == nil {
+		err = rt.serve(x)
+	}
+	if err != nil {
+		x.fail(err, status)
+	}
+}
+
+// admit decides, before a body is looked at, whether this request may reach
+// its route. status overrides the error's own where it is not 0.
+func (h *handler) admit(x *exchange) (rt *route, err error, status int) {
+	if name := browserHeader(x.r.Header); name != "" {
+		return nil, api.Errorf(api.PolicyViolation, "requests from browsers are refused (%s)", name), 0
+	}
+	who, ok := x.r.Context().Value(callerKey{}).(grant.Caller)
+	if !ok {
+		return nil, api.Errorf(api.PolicyViolation, "the kernel named no caller on this connection"), 0
+	}
+	x.who = who
+	rt, allowed := h.find(x)
+	switch {
+	case rt != nil:
+	case allowed != "":
+		x.w.Header().Set("Allow", allowed)
+		return nil, api.Errorf(api.InvalidRequest, "this route takes %s", allowed), http.StatusMethodNotAllowed
+	default:
+		return nil, api.Errorf(api.InvalidRequest, "the daemon has no such route"), http.StatusNotFound
+	}
+	if rt.operator && !who.Operator {
+		h.recordRefusal(x.r.Context(), who, rt)
+		return rt, errOperator(), 0
+	}
+	return rt, x.checkForm(), 0
+}
+
+func errOperator() error {
+	return api.Errorf(api.OperatorRequired, "only the vault's operator may do this")
+}
+
+// recordRefusal writes that somebody who is no operator asked for an operator's
+// route. The request is refused whether or not that can be written.
+func (h *handler) recordRefusal(ctx context.Context, who grant.Caller, rt *route) {
+	if h.cfg.Vault == nil {
+		return
+	}
+	log, err := h.cfg.Vault.Audit(ctx)
+	if err != nil {
+		return // no vault: there is no log to write to
+	}
+	_, err = log.Append(ctx, audit.Record{
+		Event: audit.OperatorRefused, Caller: audit.CallerOf(who),
+		Object: rt.method + " " + rt.pattern, Code: string(api.OperatorRequired),
+	})
+	if err != nil {
+		h.cfg.Log.Error("a refusal could not be recorded", "route", rt.pattern, "uid", who.UID)
+	}
+}
+
+// browserHeader names a header that only a browser sends.
+func browserHeader(h http.Header) string {
+	for name := range h {
+		if name == "Origin" || strings.HasPrefix(name, "Sec-Fetch-") {
+			return name
+		}
+	}
+	return ""
+}
+
+// find matches method and path. allowed lists the methods of a path that has
+// none like the request's.
+func (h *handler) find(x *exchange) (rt *route, allowed string) {
+	path := x.r.URL.EscapedPath()
+	var methods []string
+	for i := range h.routes {
+		param, ok := match(h.routes[i].pattern, path)
+		if !ok {
+			continue
+		}
+		if h.routes[i].method == x.r.Method {
+			x.param = param
+			return &h.routes[i], ""
+		}
+		methods = append(methods, h.routes[i].method)
+	}
+	return nil, strings.Join(methods, ", ")
+}
+
+// match compares an escaped path with a pattern and returns the unescaped
+// parameter.
+func match(pattern, path string) (param string, ok bool) {
+	before, after, has := strings.Cut(pattern, "{")
+	if !has {
+		return "", pattern == path
+	}
+	name, after, _ := strings.Cut(after, "}")
+	rest, ok := strings.CutPrefix(path, before)
+	if !ok {
+		return "", false
+	}
+	if rest, ok = strings.CutSuffix(rest, after); !ok || rest == "" {
+		return "", false
+	}
+	if !strings.HasSuffix(name, "...") && strings.Contains(rest, "/") {
+		return "", false
+	}
+	param, err := url.PathUnescape(rest)
+	return param, err == nil
+}
+
+// log writes what a person needs to find a failure, and nothing of what was
+// asked or answered: no path values, no query, no header.
+func (x *exchange) log(pattern string, took time.Duration) {
+	level := slog.LevelDebug
+	if x.status >= 500 && x.w.Header().Get(api.HeaderAnswer) == "" {
+		level = slog.LevelWarn
+	}
+	ctx := x.r.Context()
+	if x.h.cfg.Log.Enabled(ctx, level) {
+		x.h.cfg.Log.LogAttrs(ctx, level, "request",
+			slog.String("method", safeMethod(x.r.Method)), slog.String("route", pattern), slog.Int("status", x.status),
+			slog.Uint64("uid", uint64(x.who.UID)), slog.Duration("took", took))
+	}
+}
+
+func safeMethod(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodPut, http.MethodHead:
+		return m
+	}
+	return "other"
+}

@@ -1,0 +1,96 @@
+package client
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"moldable.sh/aivault/internal/daemon"
+	"moldable.sh/aivault/internal/peer"
+	"moldable.sh/aivault/internal/server"
+)
+
+// inside serves the daemon's own handler within this process: the same code,
+// reached through memory.
+type inside struct {
+	inst  *daemon.Instance
+	srv   *http.Server
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	ended sync.WaitGroup
+}
+
+// newInside builds the broker in this process. Its caller is the operator:
+// whoever can run this program on the vault's files is.
+func newInside(cfg Config) (*Client, error) {
+	inst, err := daemon.New(daemon.Options{Env: cfg.Env, Build: cfg.Build})
+	if err != nil {
+		return nil, err
+	}
+	in := &inside{inst: inst, conns: make(chan net.Conn), done: make(chan struct{})}
+	who := peer.Self()
+	in.srv = &http.Server{
+		Handler:           inst.Handler,
+		ReadHeaderTimeout: time.Minute,
+		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return server.WithCaller(ctx, who) },
+	}
+	in.ended.Go(func() { _ = in.srv.Serve(in) }) // ends with close
+	c := newClient(cfg, "this process", nil)
+	c.inside = in
+	c.own = true
+	c.operator = c.transport(false)
+	c.calls = c.operator
+	return c, nil
+}
+
+// dial makes a connection in memory.
+func (in *inside) dial(ctx context.Context) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case in.conns <- theirs:
+		return ours, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-in.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Accept implements net.Listener.
+func (in *inside) Accept() (net.Conn, error) {
+	select {
+	case c := <-in.conns:
+		return c, nil
+	case <-in.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (in *inside) Close() error {
+	in.once.Do(func() { close(in.done) })
+	return nil
+}
+
+type memory struct{}
+
+func (memory) Network() string { return "memory" }
+func (memory) String() string  { return "memory" }
+
+// Addr implements net.Listener.
+func (in *inside) Addr() net.Addr { return memory{} }
+
+const insideDrain = 5 * time.Second
+
+func (in *inside) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), insideDrain)
+	defer cancel()
+	if in.srv.Shutdown(ctx) != nil {
+		_ = in.srv.Close()
+	}
+	in.ended.Wait()
+	return in.inst.Close()
+}

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"moldable.sh/aivault/internal/api"
+)
+
+const (
+	get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+)
+
+// Status describes the daemon, its vault, and who is asking.
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	return ask[api.Status](ctx, c, c.calls, get, api.RouteStatus, nil)
+}
+
+// Capabilities lists what can be called, and what could be.
+func (c *Client) Capabilities(ctx context.Context) (api.CapabilityList, error) {
+	return ask[api.CapabilityList](ctx, c, c.calls, get, api.RouteCapabilities, nil)
+}
+
+// Capability describes one capability.
+func (c *Client) Capability(ctx context.Context, id string) (api.CapabilityDetail, error) {
+	return ask[api.CapabilityDetail](ctx, c, c.calls, get, api.RouteCapabilities+"/"+escape(id), nil)
+}
+
+// The operator's requests: each goes only to a listener that the kernel says
+// runs as this user, as root, or as the user that setup wrote down.
+
+// Init makes a vault.
+func (c *Client) Init(ctx context.Context, r api.KeyOptions) (api.VaultChanged, error) {
+	return ask[api.VaultChanged](ctx, c, c.operator, post, api.RouteInit, r)
+}
+
+// Unlock opens the vault with what a person gave.
+func (c *Client) Unlock(ctx context.Context, r api.Unlock) (api.VaultChanged, error) {
+	return ask[api.VaultChanged](ctx, c, c.operator, post, api.RouteUnlock, r)
+}
+
+// Lock makes the vault refuse every call until Unlock.
+func (c *Client) Lock(ctx context.Context) (api.VaultChanged, error) {
+	return ask[api.VaultChanged](ctx, c, c.operator, post, api.RouteLock, nil)
+}
+
+// RotateMaster replaces the vault's master key.
+func (c *Client) RotateMaster(ctx context.Context, r api.KeyOptions) (api.VaultChanged, error) {
+	return ask[api.VaultChanged](ctx, c, c.operator, post, api.RouteRotateMaster, r)
+}
+
+// Secrets lists the secrets, without their values.
+func (c *Client) Secrets(ctx context.Context) (api.SecretList, error) {
+	return ask[api.SecretList](ctx, c, c.operator, get, api.RouteSecrets, nil)
+}
+
+// CreateSecret stores a secret.
+func (c *Client) CreateSecret(ctx context.Context, r api.SecretCreate) (api.Secret, error) {
+	return ask[api.Secret](ctx, c, c.operator, post, api.RouteSecrets, r)
+}
+
+// UpdateSecret changes a secret's names.
+func (c *Client) UpdateSecret(ctx context.Context, ref string, r api.SecretUpdate) (api.Secret, error) {
+	return ask[api.Secret](ctx, c, c.operator, patch, api.RouteSecrets+"/"+escape(ref), r)
+}
+
+// RotateSecret replaces a secret's value.
+func (c *Client) RotateSecret(ctx context.Context, ref string, r api.SecretRotate) (api.Secret, error) {
+	return ask[api.Secret](ctx, c, c.operator, post, api.RouteSecrets+"/"+escape(ref)+"/rotate", r)
+}
+
+// DeleteSecret removes a secret and what it enabled.
+func (c *Client) DeleteSecret(ctx context.Context, ref string) (api.SecretDeleted, error) {
+	return ask[api.SecretDeleted](ctx, c, c.operator, del, api.RouteSecrets+"/"+escape(ref), nil)
+}
+
+// Credentials lists the credentials.
+func (c *Client) Credentials(ctx context.Context) (api.CredentialList, error) {
+	return ask[api.CredentialList](ctx, c, c.operator, get, api.RouteCredentials, nil)
+}
+
+// CreateCredential makes a credential.
+func (c *Client) CreateCredential(ctx context.Context, r api.CredentialCreate) (api.Credential, error) {
+	return ask[api.Credential](ctx, c, c.operator, post, api.RouteCredentials, r)
+}
+
+// DeleteCredential removes a credential.
+func (c *Client) DeleteCredential(ctx context.Context, id string) (api.Credential, error) {
+	return ask[api.Credential](ctx, c, c.operator, del, api.RouteCredentials+"/"+escape(id), nil)
+}
+
+// CreateCapability makes a custom capability.
+func (c *Client) CreateCapability(ctx context.Context, r api.CapabilityCreate) (api.CapabilityDetail, error) {
+	return ask[api.CapabilityDetail](ctx, c, c.operator, post, api.RouteCapabilities, r)
+}
+
+// DeleteCapability removes a custom capability.
+func (c *Client) DeleteCapability(ctx context.Context, id string) (api.CapabilityDetail, error) {
+	return ask[api.CapabilityDetail](ctx, c, c.operator, del, api.RouteCapabilities+"/"+escape(id), nil)
+}
+
+// Audit returns the newest records of the audit log, oldest first.
+func (c *Client) Audit(ctx context.Context, limit int) (api.AuditList, error) {
+	return ask[api.AuditList](ctx, c, c.operator, get, api.RouteAudit+"?limit="+strconv.Itoa(limit), nil)
+}

@@ -1,0 +1,146 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+// Body is a call's body. Length -1: unknown.
+type Body struct {
+	Reader io.Reader
+	Length int64
+}
+
+// Answer is an upstream's answer. Body must be closed. A Read that ends with
+// an *api.Error tells what broke the answer off.
+type Answer struct {
+	Planned api.Planned
+	Status  int
+	Header  http.Header
+	Body    io.ReadCloser
+}
+
+// Proxy makes a call. With body.Reader nil the envelope's own body is sent.
+func (c *Client) Proxy(ctx context.Context, call api.Call, body Body) (a *Answer, err error) {
+	if body.Reader != nil {
+		// Such a body can be sent once: what a person must give is asked for
+		// before, not after a refusal.
+		if err := c.unlockFirst(ctx); err != nil {
+			return nil, err
+		}
+		return c.proxyParts(ctx, call, body)
+	}
+	err = c.unlocking(ctx, api.RouteProxy, func() error {
+		resp, err := c.send(ctx, c.calls, http.MethodPost, api.RouteProxy, call)
+		if err != nil {
+			return err
+		}
+		a, err = answerOf(ctx, resp)
+		return err
+	})
+	return a, err
+}
+
+// proxyParts sends a body as the second part of the request, as it is read.
+func (c *Client) proxyParts(ctx context.Context, call api.Call, body Body) (*Answer, error) {
+	if call.Request.Body != nil {
+		return nil, api.Errorf(api.InvalidRequest, "a call has one body")
+	}
+	envelope, err := strictjson.Marshal(call)
+	if err != nil {
+		return nil, api.Errorf(api.InvalidRequest, "the call cannot be encoded: %w", err)
+	}
+	boundary := rand.Text()
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "--%s\r\nContent-Disposition: form-data; name=\"envelope\"\r\nContent-Type: application/json\r\n\r\n%s\r\n", boundary, envelope)
+	fmt.Fprintf(&head, "--%s\r\nContent-Disposition: form-data; name=\"body\"\r\nContent-Type: application/octet-stream\r\n", boundary)
+	if body.Length >= 0 {
+		fmt.Fprintf(&head, "Content-Length: %d\r\n", body.Length)
+	}
+	head.WriteString("\r\n")
+	tail := "\r\n--" + boundary + "--\r\n"
+	req, err := newRequest(ctx, http.MethodPost, api.RouteProxy)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+	req.ContentLength = -1
+	if body.Length >= 0 {
+		req.ContentLength = int64(head.Len()) + body.Length + int64(len(tail))
+	}
+	req.Body = io.NopCloser(io.MultiReader(&head, body.Reader, bytes.NewReader([]byte(tail))))
+	resp, err := c.roundTrip(c.calls, req)
+	if err != nil {
+		return nil, err
+	}
+	return answerOf(ctx, resp)
+}
+
+// answerOf tells an upstream's answer from the daemon's own.
+func answerOf(ctx context.Context, resp *http.Response) (*Answer, error) {
+	if resp.Header.Get(api.HeaderAnswer) != "upstream" {
+		defer resp.Body.Close()
+		b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		if err != nil {
+			return nil, api.Errorf(api.Internal, "the daemon's answer is incomplete")
+		}
+		return nil, errorOf(resp, b)
+	}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: &answerBody{ctx: ctx, resp: resp}}
+	if err := decodeAnswer(resp, []byte(resp.Header.Get(api.HeaderPlanned)), &a.Planned); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	for _, name := range []string{api.HeaderAPI, api.HeaderAnswer, api.HeaderPlanned, "Cache-Control", "X-Content-Type-Options", "Date"} {
+		a.Header.Del(name) // the daemon's, not the upstream's
+	}
+	return a, nil
+}
+
+// answerBody turns the trailer that names a failure into that failure.
+type answerBody struct {
+	ctx  context.Context
+	resp *http.Response
+	err  error
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.resp.Body.Read(p)
+	if err != nil {
+		b.err = b.end(err)
+	}
+	return n, b.err
+}
+
+func (b *answerBody) end(err error) error {
+	switch {
+	case !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		if e := b.ctx.Err(); e != nil {
+			return e
+		}
+		return api.Errorf(api.UpstreamUnreachable, "the answer broke off before its end")
+	}
+	code := b.resp.Trailer.Get(api.HeaderError)
+	if code == "" {
+		return io.EOF
+	}
+	message, err := strconv.Unquote(b.resp.Trailer.Get(api.HeaderErrorMessage))
+	if err != nil {
+		message = "the answer broke off before its end"
+	}
+	return api.Errorf(api.Code(code), "%s", message)
+}
+
+func (b *answerBody) Close() error { return b.resp.Body.Close() }

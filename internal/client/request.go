@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+// maxAnswer bounds the daemon's own answers: ten thousand audit records fit.
+const maxAnswer = 64 << 20
+
+// host stands in the request line's Host field; a socket has none.
+const host = "aivault"
+
+// ask sends one request and decodes the daemon's answer.
+func ask[Res any](ctx context.Context, c *Client, t *http.Transport, method, path string, body any) (res Res, err error) {
+	err = c.unlocking(ctx, path, func() error {
+		resp, err := c.send(ctx, t, method, path, body)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		return readAnswer(resp, &res)
+	})
+	return res, err
+}
+
+func (c *Client) send(ctx context.Context, t *http.Transport, method, path string, body any) (*http.Response, error) {
+	req, err := newRequest(ctx, method, path)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		b, err := encode(body)
+		if err != nil {
+			return nil, err
+		}
+		req.Body = &wiped{b: b}
+		req.ContentLength = int64(len(b))
+		req.Header.Set("Content-Type", "application/json")
+	}
+	return c.roundTrip(t, req)
+}
+
+func newRequest(ctx context.Context, method, path string) (*http.Request, error) {
+	u, err := url.Parse("http://" + host + path)
+	if err != nil {
+		return nil, api.Errorf(api.InvalidRequest, "client: %q is no path", path)
+	}
+	req := (&http.Request{Method: method, URL: u, Host: host, Header: http.Header{"User-Agent": {"aivault"}}}).WithContext(ctx)
+	return req, nil
+}
+
+// roundTrip sends a request as it is: no redirect is followed, no header added.
+func (c *Client) roundTrip(t *http.Transport, req *http.Request) (*http.Response, error) {
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return nil, c.transportError(req.Context(), err)
+	}
+	if _, err := strconv.Atoi(resp.Header.Get(api.HeaderAPI)); err != nil {
+		resp.Body.Close()
+		return nil, api.Errorf(api.DaemonUnreachable, "what answers at %q is no aivault daemon", c.path)
+	}
+	return resp, nil
+}
+
+func (c *Client) transportError(ctx context.Context, err error) error {
+	if e := ctx.Err(); e != nil {
+		return e
+	}
+	var known *api.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return api.Errorf(api.DaemonUnreachable, "the daemon at %q broke the request off: %w", c.path, err).
+		WithHint("aivault daemon status, or its log: aivault daemon logs")
+}
+
+func readAnswer(resp *http.Response, v any) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil || len(b) > maxAnswer {
+		return api.Errorf(api.Internal, "the daemon's answer is incomplete or too long")
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errorOf(resp, b)
+	}
+	return decodeAnswer(resp, b, v)
+}
+
+// decodeAnswer is strict with a daemon of this version. A newer one may have
+// added fields, which this program then does not know.
+func decodeAnswer(resp *http.Response, b []byte, v any) error {
+	var err error
+	if version(resp) > api.Version {
+		err = json.Unmarshal(b, v)
+	} else {
+		err = strictjson.Unmarshal(b, v)
+	}
+	if err != nil {
+		return api.Errorf(api.Internal, "the daemon's answer cannot be read: %w", err)
+	}
+	return nil
+}
+
+func version(resp *http.Response) int {
+	n, _ := strconv.Atoi(resp.Header.Get(api.HeaderAPI)) // checked by roundTrip
+	return n
+}
+
+// errorOf is the error that the daemon answered with.
+func errorOf(resp *http.Response, b []byte) error {
+	var e api.Error
+	if decodeAnswer(resp, b, &e) != nil || e.Code == "" {
+		return api.Errorf(api.Internal, "the daemon answered with status %d and no reason", resp.StatusCode)
+	}
+	if resp.StatusCode == http.StatusNotFound && e.Code == api.InvalidRequest && version(resp) < api.Version {
+		return api.Errorf(api.InvalidRequest, "the running daemon is older than this program and does not know this command").
+			WithHint("aivault daemon restart")
+	}
+	return &e
+}
+
+// escape makes one path segment of a reference.
+func escape(ref string) string {
+	switch ref {
+	case ".", "..": // url.PathEscape leaves them, and they would mean a directory
+		return strings.ReplaceAll(ref, ".", "%2E")
+	}
+	return url.PathEscape(ref)
+}

@@ -1,0 +1,75 @@
+package client
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/peer"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+// sharedFile is where `aivault setup agent-access` writes, as root, which user
+// runs the shared daemon.
+const sharedFile = "/etc/aivault/shared.json"
+
+// shared is its content.
+type shared struct {
+	DaemonUID *uint32 `json:"daemonUid"`
+	Socket    string  `json:"socket,omitzero"` // "": the system's shared socket
+}
+
+// vouch refuses a listener that is neither this user, nor root, nor the user
+// whom root named for this socket.
+func vouch(conn *net.UnixConn, path, file string) error {
+	uid, pid, err := peer.Listener(conn)
+	if err != nil {
+		return api.Errorf(api.PolicyViolation, "the kernel does not say who listens at %q: nothing is sent there", path)
+	}
+	if uid == uint32(os.Geteuid()) || uid == 0 {
+		return nil
+	}
+	if file == "" {
+		file = sharedFile
+	}
+	if named, ok := sharedDaemon(file, path); ok && named == uid {
+		return nil
+	}
+	return api.Errorf(api.PolicyViolation, "uid %d (pid %d) listens at %q, and nothing says that it may be trusted", uid, pid, path).
+		WithHint("run this as the user who owns the daemon, or as root")
+}
+
+// sharedDaemon reads whom root named as the daemon's user for a socket. Only
+// what root alone can write counts: the file, and the directory it is in.
+func sharedDaemon(file, socket string) (uid uint32, ok bool) {
+	dir, err := os.Lstat(filepath.Dir(file))
+	if err != nil || !dir.IsDir() || !rootsAlone(dir) {
+		return 0, false
+	}
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || !rootsAlone(info) {
+		return 0, false
+	}
+	return parseShared(f, socket)
+}
+
+func parseShared(r io.Reader, socket string) (uid uint32, ok bool) {
+	var s shared
+	if strictjson.Read(r, 4<<10, &s) != nil || s.DaemonUID == nil {
+		return 0, false
+	}
+	return *s.DaemonUID, s.Socket == "" || s.Socket == socket
+}
+
+func rootsAlone(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && info.Mode().Perm()&0o022 == 0
+}

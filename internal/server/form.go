@@ -1,0 +1,212 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+const (
+	maxEnvelope = 20 << 20 // a call with its body inside; larger bodies travel as a part of their own
+	maxOperator = 1 << 20  // a value of 64 KiB, every byte of it escaped, and room
+	maxParted   = 1 << 20  // a call whose body is a part of its own
+	jsonPatient = time.Minute
+	bodyPatient = 10 * time.Minute // between two bytes of a streamed body
+)
+
+const (
+	typeJSON  = "application/json"
+	typeParts = "multipart/form-data"
+)
+
+// checkForm refuses what no route takes: a body where there can be none, a
+// query that nothing reads, a body that is neither JSON nor parts.
+func (x *exchange) checkForm() error {
+	r := x.r
+	if len(r.URL.RawQuery) > 0 && r.URL.Path != api.RouteAudit {
+		return api.Errorf(api.InvalidRequest, "this route takes no query")
+	}
+	hasBody := r.ContentLength != 0
+	switch r.Method {
+	case http.MethodGet, http.MethodDelete:
+		if hasBody {
+			return api.Errorf(api.InvalidRequest, "%s takes no body", r.Method)
+		}
+		return nil
+	}
+	if len(r.Header.Values("Content-Encoding")) > 0 {
+		return api.Errorf(api.InvalidRequest, "an encoded body (content-encoding) is not accepted")
+	}
+	if !hasBody {
+		return nil
+	}
+	kind, _, err := mediaType(r.Header)
+	if err != nil || kind != typeJSON && !(kind == typeParts && r.URL.Path == api.RouteProxy) {
+		return api.Errorf(api.InvalidRequest, "the content type must be %s", typeJSON)
+	}
+	return nil
+}
+
+func mediaType(h http.Header) (kind string, params map[string]string, err error) {
+	all := h.Values("Content-Type")
+	if len(all) != 1 {
+		return "", nil, errors.New("one content type is needed")
+	}
+	return mime.ParseMediaType(all[0])
+}
+
+// decode reads a JSON body into v and forgets the bytes, which may hold a
+// secret. An absent body leaves v as it is where optional.
+func (x *exchange) decode(v any, limit int64, optional bool) error {
+	if x.r.ContentLength > limit {
+		return errTooLarge(limit)
+	}
+	if x.r.ContentLength == 0 {
+		if optional {
+			return nil
+		}
+		return api.Errorf(api.InvalidRequest, "the request needs a JSON body")
+	}
+	ctl := http.NewResponseController(x.w)
+	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient)) // in memory there are none to set
+	b, err := readBounded(x.r.Body, x.r.ContentLength, limit)
+	defer clear(b)
+	if err != nil {
+		return bodyError(err, limit)
+	}
+	_ = ctl.SetReadDeadline(time.Time{})
+	return unmarshal(b, v)
+}
+
+func unmarshal(b []byte, v any) error {
+	if err := strictjson.Unmarshal(b, v); err != nil {
+		return api.Errorf(api.InvalidRequest, "the request cannot be read: %w", err)
+	}
+	return nil
+}
+
+// readBounded reads all of r into one buffer that the caller can clear: when
+// it has to grow, what is left behind is cleared here. The result is never
+// more than limit bytes; it is returned with an error too.
+func readBounded(r io.Reader, declared, limit int64) ([]byte, error) {
+	size := int64(4 << 10)
+	if declared >= 0 {
+		size = min(declared, limit) + 1
+	}
+	b := make([]byte, 0, size)
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return b, strictjson.ErrTooLarge
+		}
+		if err == io.EOF {
+			return b, nil
+		}
+		if err != nil {
+			return b, err
+		}
+		if len(b) == cap(b) {
+			grown := make([]byte, len(b), min(2*int64(cap(b)), limit+1))
+			copy(grown, b)
+			clear(b)
+			b = grown
+		}
+	}
+}
+
+func errTooLarge(limit int64) error {
+	return api.Errorf(api.RequestTooLarge, "the request is larger than %d bytes", limit)
+}
+
+// bodyError hides what net/http says of a broken body: it repeats input.
+func bodyError(err error, limit int64) error {
+	if errors.Is(err, strictjson.ErrTooLarge) {
+		return errTooLarge(limit)
+	}
+	return api.Errorf(api.InvalidRequest, "the request's body could not be read to its end")
+}
+
+// fail answers with an error. status 0: the one of its code.
+func (x *exchange) fail(err error, status int) {
+	e := api.AsError(err)
+	if e.Code == api.Internal {
+		x.h.cfg.Log.Error("request failed", "why", e.Message)
+	}
+	if status == 0 {
+		status = api.OutcomeOf(e.Code).HTTP
+	}
+	if status == 0 {
+		status = http.StatusInternalServerError
+	}
+	if e.RetryAfterMs > 0 {
+		x.w.Header().Set("Retry-After", strconv.FormatInt((e.RetryAfterMs+999)/1000, 10))
+	}
+	x.write(status, e)
+	x.drain()
+}
+
+// answer encodes a result.
+func (x *exchange) answer(v any) error {
+	x.write(http.StatusOK, v)
+	return nil
+}
+
+func (x *exchange) write(status int, v any) {
+	b, err := strictjson.Marshal(v)
+	if err != nil {
+		status = http.StatusInternalServerError
+		b = []byte(`{"error":"internal","message":"the answer could not be encoded"}`)
+		x.h.cfg.Log.Error("an answer could not be encoded")
+	}
+	head := x.w.Header()
+	head.Set("Content-Type", typeJSON)
+	head.Set("Content-Length", strconv.Itoa(len(b)+1))
+	x.status = status
+	x.w.WriteHeader(status)
+	_, _ = x.w.Write(append(b, '\n'))
+}
+
+const (
+	maxDrain  = 64 << 20
+	drainTime = 5 * time.Second
+)
+
+// drain lets a caller who is still sending a body see the refusal: closing a
+// connection under a writer would show only a broken pipe.
+func (x *exchange) drain() {
+	if x.r.ContentLength == 0 || x.r.Body == nil {
+		return
+	}
+	ctl := http.NewResponseController(x.w)
+	if ctl.Flush() != nil {
+		return
+	}
+	_ = ctl.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.CopyN(io.Discard, x.r.Body, maxDrain)
+	_ = ctl.SetReadDeadline(time.Time{})
+}
+
+// limitQuery reads the one query that a route takes.
+func limitQuery(r *http.Request) (int, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	bad := api.Errorf(api.InvalidRequest, "the query can be limit=N, from 1 to 10000")
+	if err != nil || len(q) > 1 || len(q["limit"]) > 1 || len(q) == 1 && q["limit"] == nil {
+		return 0, bad
+	}
+	if len(q) == 0 {
+		return 200, nil
+	}
+	n, err := strconv.Atoi(q.Get("limit"))
+	if err != nil || n < 1 || n > 10000 {
+		return 0, bad
+	}
+	return n, nil
+}

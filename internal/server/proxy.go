@@ -1,0 +1,249 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+const copySize = 32 << 10
+
+// buffers holds *[]byte of copySize, for answers on their way through. What
+// was in them was scrubbed already.
+var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b }}
+
+// proxy makes a call and streams its answer.
+func (x *exchange) proxy() error {
+	// The answer may begin before the request has ended.
+	ctl := http.NewResponseController(x.w)
+	if err := ctl.EnableFullDuplex(); err != nil {
+		return api.Errorf(api.Internal, "server: stream in both directions: %w", err)
+	}
+	call, body, err := x.readCall(ctl)
+	if err != nil {
+		return err
+	}
+	a, err := x.h.cfg.Broker.Do(x.r.Context(), x.who, call, body)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.Status < 200 || a.Status > 999 {
+		return api.Errorf(api.Internal, "server: the answer has the status %d", a.Status)
+	}
+	planned, err := strictjson.Marshal(a.Planned)
+	if err != nil {
+		return api.Errorf(api.Internal, "server: encode what was planned: %w", err)
+	}
+	head := x.w.Header()
+	kept := head.Clone() // for an error that comes before the first byte
+	for name, values := range a.Header {
+		if !strings.HasPrefix(http.CanonicalHeaderKey(name), "Aivault-") {
+			head[name] = values
+		}
+	}
+	head.Del("Content-Length")
+	head.Del("Trailer")
+	head.Set("X-Content-Type-Options", "nosniff")
+	if head.Get("Content-Type") == "" {
+		head["Content-Type"] = nil // nor does the daemon guess
+	}
+	head.Set(api.HeaderAnswer, "upstream")
+	head.Set(api.HeaderPlanned, string(planned))
+	if err := x.stream(ctl, a.Status, a.Length, a.Body); err != nil {
+		clear(head)
+		maps.Copy(head, kept)
+		return err
+	}
+	return nil
+}
+
+// stream hands the answer on, flushing whatever one Read brought, so that an
+// event arrives when it was sent. An answer that the first Read brings whole
+// goes out with its length; any other is chunked, for only then a trailer can
+// name what broke it off. An error before the first byte is returned.
+func (x *exchange) stream(ctl *http.ResponseController, status int, length int64, body io.Reader) error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
+	bodyless := status == http.StatusNoContent || status == http.StatusNotModified
+	started := false
+	if length < 0 && strings.HasPrefix(x.w.Header().Get("Content-Type"), "text/event-stream") {
+		x.begin(status)
+		started = true
+		_ = ctl.Flush() // the first event may be long in coming
+	}
+	n, err := readSome(body, *buf, length)
+	if !started {
+		switch {
+		case err == io.EOF:
+			if !bodyless {
+				x.w.Header().Set("Content-Length", strconv.Itoa(n))
+			}
+			x.status = status
+			x.w.WriteHeader(status)
+			_, _ = x.w.Write((*buf)[:n])
+			return nil
+		case err != nil && n == 0:
+			return asBroken(err)
+		}
+		x.begin(status)
+	}
+	for {
+		if n > 0 {
+			_ = ctl.SetWriteDeadline(time.Now().Add(bodyPatient))
+			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
+				panic(http.ErrAbortHandler) // the caller is gone
+			}
+			if err == nil && ctl.Flush() != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		if err != nil {
+			break
+		}
+		n, err = body.Read(*buf)
+	}
+	if err != io.EOF {
+		e := asBroken(err)
+		x.w.Header().Set(api.HeaderError, string(e.Code))
+		x.w.Header().Set(api.HeaderErrorMessage, strconv.QuoteToASCII(e.Message))
+	}
+	return nil
+}
+
+// asBroken keeps the broker's own errors; of any other the text is not ours
+// to show.
+func asBroken(err error) *api.Error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return api.Errorf(api.UpstreamUnreachable, "the upstream's answer broke off")
+}
+
+// begin sends the header of an answer whose end is not known yet.
+func (x *exchange) begin(status int) {
+	x.status = status
+	x.w.Header().Set("Trailer", api.HeaderError+", "+api.HeaderErrorMessage)
+	x.w.WriteHeader(status)
+}
+
+// readSome reads once, and goes on only where the rest of a short answer is
+// due: up to its declared length, and to the end that follows it.
+func readSome(r io.Reader, buf []byte, length int64) (n int, err error) {
+	for n == 0 && err == nil {
+		n, err = r.Read(buf)
+	}
+	if err == nil && int64(n) == length && n < len(buf) {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	return n, err
+}
+
+// readCall reads the envelope, and where it comes in parts prepares the body
+// that follows it.
+func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body egress.Body, err error) {
+	kind, params, err := mediaType(x.r.Header)
+	if err != nil {
+		return call, body, api.Errorf(api.InvalidRequest, "the content type must be %s or %s", typeJSON, typeParts)
+	}
+	if kind == typeJSON {
+		return call, body, x.decode(&call, maxEnvelope, false)
+	}
+	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient))
+	parts := multipart.NewReader(x.r.Body, params["boundary"])
+	envelope, err := nextPart(parts, "envelope")
+	if err != nil {
+		return call, body, err
+	}
+	b, err := readBounded(envelope, -1, maxParted)
+	if err != nil {
+		return call, body, bodyError(err, maxParted)
+	}
+	if err := unmarshal(b, &call); err != nil {
+		return call, body, err
+	}
+	if call.Request.Body != nil {
+		return call, body, api.Errorf(api.InvalidRequest, "the call has two bodies: one in its envelope and one as a part")
+	}
+	part, err := nextPart(parts, "body")
+	if err != nil {
+		return call, body, err
+	}
+	length, err := declaredLength(part.Header)
+	if err != nil {
+		return call, body, err
+	}
+	return call, egress.Body{Reader: &partBody{part: part, parts: parts, ctl: ctl}, Length: length}, nil
+}
+
+func nextPart(parts *multipart.Reader, want string) (*multipart.Part, error) {
+	p, err := parts.NextRawPart()
+	if err != nil {
+		return nil, api.Errorf(api.InvalidRequest, "the part %q is missing or broken", want)
+	}
+	if p.FormName() != want {
+		return nil, api.Errorf(api.InvalidRequest, "the part %q is not where it belongs", want)
+	}
+	return p, nil
+}
+
+func declaredLength(h textproto.MIMEHeader) (int64, error) {
+	all := h.Values("Content-Length")
+	if len(all) == 0 {
+		return -1, nil
+	}
+	n, err := strconv.ParseInt(all[0], 10, 64)
+	if err != nil || n < 0 || len(all) > 1 || strconv.FormatInt(n, 10) != all[0] {
+		return 0, api.Errorf(api.InvalidRequest, "the length that the part \"body\" declares is no length")
+	}
+	return n, nil
+}
+
+// partBody is the body of a call that travels as a part. It ends well only
+// when the request ends with it.
+type partBody struct {
+	part  *multipart.Part
+	parts *multipart.Reader
+	ctl   *http.ResponseController
+	until time.Time // read deadline that is set
+	err   error
+}
+
+func (b *partBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if now := time.Now(); b.until.Sub(now) < bodyPatient-time.Second {
+		b.until = now.Add(bodyPatient)
+		_ = b.ctl.SetReadDeadline(b.until)
+	}
+	n, err := b.part.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	b.err = api.Errorf(api.InvalidRequest, "the call's body broke off")
+	if err == io.EOF {
+		if _, next := b.parts.NextRawPart(); next == io.EOF {
+			b.err = io.EOF
+			_ = b.ctl.SetReadDeadline(time.Time{})
+		} else {
+			b.err = api.Errorf(api.InvalidRequest, "the call's body does not end the request")
+		}
+	}
+	return n, b.err
+}

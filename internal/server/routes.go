@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// table is the API. Every row that changes something is the operator's.
+func (h *handler) table() []route {
+	const (
+		get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+		secret                = api.RouteSecrets + "/{ref}"
+		capability            = api.RouteCapabilities + "/{id...}"
+	)
+	a := h.cfg.Admin
+	return []route{
+		{post, api.RouteProxy, false, (*exchange).proxy},
+		{get, api.RouteStatus, false, (*exchange).showStatus},
+		{get, api.RouteCapabilities, false, func(x *exchange) error {
+			return reply(x)(h.cfg.Broker.Capabilities(x.r.Context(), x.who))
+		}},
+		{get, capability, false, func(x *exchange) error {
+			return reply(x)(h.cfg.Broker.Capability(x.r.Context(), x.who, x.param))
+		}},
+		{post, api.RouteCapabilities, true, change(a.CreateCapability)},
+		{del, capability, true, about(a.DeleteCapability)},
+
+		{post, api.RouteInit, true, change(a.Init)},
+		{post, api.RouteUnlock, true, maybe(a.Unlock)},
+		{post, api.RouteLock, true, (*exchange).lock},
+		{post, api.RouteRotateMaster, true, change(a.RotateMaster)},
+
+		{get, api.RouteSecrets, true, list(a.Secrets)},
+		{post, api.RouteSecrets, true, change(a.CreateSecret)},
+		{patch, secret, true, edit(a.UpdateSecret)},
+		{post, secret + "/rotate", true, edit(a.RotateSecret)},
+		{del, secret, true, about(a.DeleteSecret)},
+
+		{get, api.RouteCredentials, true, list(a.Credentials)},
+		{post, api.RouteCredentials, true, change(a.CreateCredential)},
+		{del, api.RouteCredentials + "/{ref}", true, about(a.DeleteCredential)},
+
+		{get, api.RouteAudit, true, func(x *exchange) error {
+			n, err := limitQuery(x.r)
+			if err != nil {
+				return err
+			}
+			return reply(x)(a.Audit(x.r.Context(), x.who, n))
+		}},
+	}
+}
+
+// reply answers with what a method returned.
+func reply(x *exchange) func(v any, err error) error {
+	return func(v any, err error) error {
+		if err != nil {
+			return err
+		}
+		return x.answer(v)
+	}
+}
+
+func list[Res any](do func(context.Context, grant.Caller) (Res, error)) func(*exchange) error {
+	return func(x *exchange) error { return reply(x)(do(x.r.Context(), x.who)) }
+}
+
+func about[Res any](do func(context.Context, grant.Caller, string) (Res, error)) func(*exchange) error {
+	return func(x *exchange) error { return reply(x)(do(x.r.Context(), x.who, x.param)) }
+}
+
+func change[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error)) func(*exchange) error {
+	return decoded(do, false)
+}
+
+// maybe is change for a route that needs no body.
+func maybe[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error)) func(*exchange) error {
+	return decoded(do, true)
+}
+
+func decoded[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error), optional bool) func(*exchange) error {
+	return func(x *exchange) error {
+		var req Req
+		if err := x.decode(&req, maxOperator, optional); err != nil {
+			return err
+		}
+		return reply(x)(do(x.r.Context(), x.who, req))
+	}
+}
+
+func edit[Req, Res any](do func(context.Context, grant.Caller, string, Req) (Res, error)) func(*exchange) error {
+	return func(x *exchange) error {
+		var req Req
+		if err := x.decode(&req, maxOperator, false); err != nil {
+			return err
+		}
+		return reply(x)(do(x.r.Context(), x.who, x.param, req))
+	}
+}
+
+func (x *exchange) lock() error {
+	var none struct{}
+	if err := x.decode(&none, maxOperator, true); err != nil {
+		return err
+	}
+	return reply(x)(x.h.cfg.Admin.Lock(x.r.Context(), x.who))
+}
+
+// showStatus puts a status together: what the vault, the broker and this
+// daemon each know. A caller who is no operator gets the short form.
+func (x *exchange) showStatus() error {
+	ctx, cfg := x.r.Context(), x.h.cfg
+	vs := cfg.Vault.Status(ctx)
+	providers, problems := cfg.Broker.Providers(ctx, x.who)
+	if providers == nil {
+		providers = []api.ProviderStatus{}
+	}
+	st := api.Status{
+		Vault:     api.VaultStatus{State: vs.State},
+		Caller:    api.CallerStatus{UID: x.who.UID, User: x.who.User, Operator: x.who.Operator},
+		Providers: providers,
+		Problems:  []api.Problem{},
+	}
+	if cfg.Daemon != nil {
+		st.Daemon = &api.DaemonStatus{Version: cfg.Daemon.Version}
+	}
+	if !x.who.Operator {
+		return x.answer(st)
+	}
+	st.Vault.Dir, st.Vault.Generation = vs.Dir, vs.Generation
+	if cfg.Daemon != nil {
+		st.Daemon = cfg.Daemon
+	}
+	if vs.Key.Provider != "" {
+		st.Key = &api.KeyStatus{Provider: vs.Key.Provider, Detail: keyDetail(vs.Key)}
+	}
+	st.Problems = append(st.Problems, problems...)
+	if vs.State == vault.Broken {
+		e := api.AsError(vs.Problem)
+		if e == nil {
+			e = api.Errorf(api.Internal, "it cannot be opened")
+		}
+		st.Problems = append(st.Problems, api.Problem{What: "vault", Why: e.Message, Hint: e.Hint})
+	}
+	st.Strength = strength(vs, cfg.Daemon)
+	return x.answer(st)
+}
+
+func keyDetail(p keysource.Params) string {
+	switch p.Provider {
+	case keysource.File:
+		return p.Path
+	case keysource.Env:
+		return p.EnvVar
+	}
+	return ""
+}
+
+// strength says in one line what keeps an agent from the keys here.
+func strength(vs vault.Status, d *api.DaemonStatus) string {
+	who := "agents that run as this user can reach what this user can reach"
+	switch {
+	case d == nil:
+		who = "no daemon: keys are used inside the caller's own process"
+	case d.Shared:
+		who = "shared socket: agents that run as another user can make calls and cannot reach the key"
+	}
+	key := "no vault yet"
+	switch vs.Key.Provider {
+	case keysource.File:
+		key = "key in a file that only this user and root can read"
+	case keysource.Env:
+		key = "key in an environment variable that its other programs can read too"
+	case keysource.Passphrase:
+		key = "key from a passphrase that is stored nowhere"
+	}
+	return fmt.Sprintf("%s; %s", key, who)
+}
