@@ -8,7 +8,13 @@ package keysource
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"io"
+	"path/filepath"
+	"strings"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/secret"
 )
 
@@ -21,6 +27,9 @@ const (
 	Env        = "env"
 	Passphrase = "passphrase"
 )
+
+// DefaultEnvVar is the variable that Params.EnvVar "" means.
+const DefaultEnvVar = "AIVAULT_KEY"
 
 // Params are what the vault's header says about its key. None of it is
 // secret; all of it is authenticated by the vault.
@@ -52,14 +61,71 @@ type Config struct {
 	VaultID         string
 	DefaultKeyFile  string       // where Params.Path "" means
 	DefaultArgon2id Argon2Params // zero: 64 MiB, t=3, p=4 (tests use less)
+	Rand            io.Reader    // default crypto/rand
+}
+
+// EnvName is the variable that holds an env vault's key.
+func (p Params) EnvName() string {
+	if p.EnvVar == "" {
+		return DefaultEnvVar
+	}
+	return p.EnvVar
+}
+
+// KeyFile is the path of a file vault's key.
+func (cfg Config) KeyFile(p Params) string {
+	if p.Path == "" {
+		return cfg.DefaultKeyFile
+	}
+	return p.Path
+}
+
+// Check refuses params that no version of this package writes: it is the
+// guard against a header that asks for an absurd amount of memory, and it
+// runs before any of them is used.
+func (p Params) Check() error {
+	if !validKeyID(p.KeyID) {
+		return errParams("the key's id is malformed")
+	}
+	switch p.Provider {
+	case File:
+		if p.EnvVar != "" || p.Argon2id != nil {
+			return errParams("a key file's parameters name another provider's")
+		}
+		return checkPath(p.Path)
+	case Env:
+		if p.Path != "" || p.Argon2id != nil {
+			return errParams("a variable's parameters name another provider's")
+		}
+		return checkEnvVar(p.EnvVar)
+	case Passphrase:
+		if p.Path != "" || p.EnvVar != "" || p.Argon2id == nil {
+			return errParams("a passphrase needs Argon2id's parameters and no others")
+		}
+		_, err := p.Argon2id.check()
+		return err
+	}
+	return errParams("unknown key provider")
 }
 
 // Open returns the KEK that params name. Errors are api errors:
 // vault_locked where something must be given first (a passphrase, the
 // variable) or where what was given is wrong, vault_unavailable where the key
 // file is missing, unsafe or broken.
+//
+// Of a passphrase it cannot say whether it is right: a wrong one gives another
+// KEK, and the vault does not open.
 func Open(ctx context.Context, cfg Config, p Params, m Material) (secret.Value, error) {
-	panic("contract")
+	if err := p.Check(); err != nil {
+		return secret.Value{}, err
+	}
+	switch p.Provider {
+	case File:
+		return openFile(cfg, p)
+	case Env:
+		return openEnv(p, m.EnvKey)
+	}
+	return openPassphrase(ctx, p, m.Passphrase)
 }
 
 // NewKey is a KEK that is stored (where the provider stores it) beside the
@@ -82,17 +148,153 @@ type Request struct {
 
 // Prepare makes or takes a new KEK and stores it durably where its provider
 // keeps keys: a key file then holds the key in use and the new one.
-func Prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error) { panic("contract") }
+func Prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error) {
+	if err := r.Check(); err != nil {
+		return nil, err
+	}
+	switch r.Provider {
+	case File:
+		return prepareFile(cfg, r)
+	case Env:
+		return prepareEnv(r)
+	}
+	return preparePassphrase(ctx, cfg, r)
+}
+
+// Check refuses a request that lacks what its provider needs or holds what
+// does not belong to it, so that nothing a person typed is silently left out.
+func (r Request) Check() error {
+	switch r.Provider {
+	case File, Env, Passphrase:
+	default:
+		return api.Errorf(api.InvalidRequest, "unknown key provider %q", r.Provider).
+			WithHint("the key providers are file, env and passphrase")
+	}
+	for _, given := range []struct {
+		what, provider string
+		yes            bool
+	}{
+		{"a key file's path", File, r.Path != ""},
+		{"a given key", File, !r.Key.IsZero()},
+		{"a variable's name", Env, r.EnvVar != ""},
+		{"a passphrase", Passphrase, !r.Material.Passphrase.IsZero()},
+	} {
+		if given.yes && given.provider != r.Provider {
+			return api.Errorf(api.InvalidRequest, "%s goes with the key provider %s, not with %s", given.what, given.provider, r.Provider)
+		}
+	}
+	switch {
+	case r.Provider == Passphrase && r.Material.Passphrase.IsZero():
+		return api.Errorf(api.InvalidRequest, "the passphrase is empty")
+	case checkPath(r.Path) != nil:
+		return api.Errorf(api.InvalidRequest, "the key file's path must be absolute, without . and .. in it: %q", r.Path)
+	case checkEnvVar(r.EnvVar) != nil:
+		return api.Errorf(api.InvalidRequest, "%q cannot be the name of an environment variable", r.EnvVar)
+	case r.Provider == Env && r.Material.EnvKey.IsZero():
+		name := Params{EnvVar: r.EnvVar}.EnvName()
+		return api.Errorf(api.InvalidRequest, "the variable %s is not set: it must hold the key", name).
+			WithHint("export %s=$(openssl rand -base64 %d)", name, KeySize)
+	}
+	return nil
+}
 
 // Settle drops from p's key file every key but the one that p names, and does
 // nothing for other providers. It is called under the vault's lock, after the
 // vault names the key, and at each opening that finds a left-over.
-func Settle(ctx context.Context, cfg Config, p Params) error { panic("contract") }
+func Settle(ctx context.Context, cfg Config, p Params) error {
+	if p.Provider != File || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return settleFile(cfg, p)
+}
+
+// Leftover says whether Settle would find something to drop.
+func Leftover(cfg Config, p Params) bool {
+	if p.Provider != File {
+		return false
+	}
+	f, err := readKeyFile(cfg.KeyFile(p))
+	return err == nil && f.Vault == cfg.VaultID && len(f.Keys) > 1
+}
 
 // Forget removes this vault's keys from old's file when the vault no longer
 // uses that file (its new provider or path is another).
-func Forget(ctx context.Context, cfg Config, old, now Params) error { panic("contract") }
+func Forget(ctx context.Context, cfg Config, old, now Params) error {
+	if old.Provider != File || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if now.Provider == File && samePlace(cfg.KeyFile(old), cfg.KeyFile(now)) {
+		return nil
+	}
+	return forgetFile(cfg, old)
+}
 
-// ParseKey reads a 32-byte key written in base64 (standard or URL, padded or
-// not) or hex.
-func ParseKey(v secret.Value) (secret.Value, error) { panic("contract") }
+func (cfg Config) random() io.Reader {
+	if cfg.Rand == nil {
+		return rand.Reader
+	}
+	return cfg.Rand
+}
+
+var idEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+func (cfg Config) newKeyID() (string, error) {
+	b := make([]byte, 16)
+	if _, err := io.ReadFull(cfg.random(), b); err != nil {
+		return "", errRandom(err)
+	}
+	return strings.ToLower(idEncoding.EncodeToString(b)), nil
+}
+
+func (cfg Config) newKey() (secret.Value, error) {
+	b := make([]byte, KeySize)
+	if _, err := io.ReadFull(cfg.random(), b); err != nil {
+		return secret.Value{}, errRandom(err)
+	}
+	return secret.New(b), nil
+}
+
+func validKeyID(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+func checkPath(p string) error {
+	if p == "" {
+		return nil
+	}
+	if len(p) > 4096 || !filepath.IsAbs(p) || filepath.Clean(p) != p || strings.ContainsFunc(p, isControl) {
+		return errParams("the key file's path is not a clean absolute path")
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+func checkEnvVar(name string) error {
+	if len(name) > 128 {
+		return errParams("the variable's name is too long")
+	}
+	for i, c := range []byte(name) {
+		letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return errParams("the variable's name is malformed")
+		}
+	}
+	return nil
+}
+
+func errParams(why string) error {
+	return api.Errorf(api.VaultUnavailable, "the vault's key parameters are damaged or made by a newer aivault: %s", why)
+}
+
+func errRandom(err error) error {
+	return api.Errorf(api.Internal, "keysource: read randomness: %w", err)
+}

@@ -12,29 +12,21 @@ package vault
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"io"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
+	"weak"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/secret"
 )
-
-// Generation identifies one version of the stored document. It can be
-// compared; it says nothing about order.
-type Generation string
-
-// Store keeps the one document. The embedded default is a file; anything with
-// the same three calls will do.
-type Store interface {
-	// Generation is cheap. fs.ErrNotExist: there is no document.
-	Generation() (Generation, error)
-	// Load returns the document and its generation.
-	Load() ([]byte, Generation, error)
-	// CompareAndSwap replaces the document when its generation is still old
-	// ("" for none), else ErrConflict. It returns when the document is durable.
-	CompareAndSwap(old Generation, blob []byte) (Generation, error)
-}
 
 // Config is what a Vault needs.
 type Config struct {
@@ -50,10 +42,76 @@ type Config struct {
 
 // Vault is one vault directory, whether or not there is a vault in it. Its
 // methods may be called concurrently.
-type Vault struct{}
+//
+// Locks are taken in this order: unlock.lock, vault.lock, mu. What holds mu
+// only tries vault.lock.
+type Vault struct {
+	cfg    Config
+	store  Store
+	marker marker
+	sleep  func(context.Context, time.Duration) error
+
+	current atomic.Pointer[Snapshot] // nil: not open
+	writing chan struct{}            // holds a token while a goroutine of this process has vault.lock
+
+	mu      sync.Mutex
+	closed  bool
+	seen    seenHeader
+	keys    *keyring
+	retired []weak.Pointer[keyring] // of before a rotation: calls may still use them
+	offered secret.Value            // the env provider's key, until it opened the vault
+	checked checkedLog
+	relock  *time.Timer // of Unlock with a time
+
+	logMu sync.Mutex
+	log   *audit.Log
+	logID string // the vault that log belongs to
+}
+
+// seenHeader is the header of the document last read, so that a locked vault
+// can be described without reading it again.
+type seenHeader struct {
+	gen    Generation
+	header header
+	hash   string
+	err    error // why it could not be taken apart
+}
 
 // New makes no file and reads none.
-func New(cfg Config) *Vault { panic("contract") }
+func New(cfg Config) *Vault {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	v := &Vault{cfg: cfg, store: cfg.Store, sleep: sleep, writing: make(chan struct{}, 1)}
+	v.marker.path = v.path("locked")
+	if v.store == nil {
+		v.store = NewFileStore(v.path("vault.aiv"), v.path("store.lock"))
+	}
+	return v
+}
+
+func (v *Vault) path(name string) string { return filepath.Join(v.cfg.Dir, name) }
+func (v *Vault) logDir() string          { return v.path("audit") }
+func (v *Vault) now() time.Time          { return v.cfg.Clock() }
+
+func (v *Vault) keyConfig(vaultID string) keysource.Config {
+	return keysource.Config{VaultID: vaultID, DefaultKeyFile: v.cfg.DefaultKeyFile,
+		DefaultArgon2id: v.cfg.Argon2id, Rand: v.cfg.Rand}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
 
 // States of a vault.
 const (
@@ -75,93 +133,102 @@ type Status struct {
 }
 
 // Status never makes anything and never fails.
-func (v *Vault) Status(ctx context.Context) Status { panic("contract") }
-
-// Snapshot returns the current state, opening the vault when it can be opened
-// without a person (file provider) and reading it again only when its
-// generation changed. vault_locked and vault_unavailable otherwise.
-func (v *Vault) Snapshot(ctx context.Context) (*Snapshot, error) { panic("contract") }
-
-// Audit returns the vault's log, also while it is locked; vault_unavailable
-// where there is no vault.
-func (v *Vault) Audit(ctx context.Context) (*audit.Log, error) { panic("contract") }
-
-// CanCreate says (nil) that a vault may be made here: none is there, no audit
-// log of a lost one, and nothing of another product. Else vault_unavailable.
-func (v *Vault) CanCreate() error { panic("contract") }
-
-// Init makes a vault, or replaces one that has never held a secret (keeping
-// its id and log); already_exists for any other.
-func (v *Vault) Init(ctx context.Context, who *audit.Caller, r keysource.Request) error {
-	panic("contract")
+func (v *Vault) Status(ctx context.Context) Status {
+	st := Status{Dir: v.cfg.Dir}
+	_, err := v.Snapshot(ctx)
+	v.mu.Lock()
+	h := v.seen.header
+	v.mu.Unlock()
+	st.Generation, st.Key, st.Used = h.Generation, h.Key, h.Used
+	switch {
+	case err == nil:
+		st.State, st.Typed = Unlocked, h.Key.Provider == keysource.Passphrase
+	case errors.Is(err, errNoDocument):
+		st.State = None
+	case api.CodeOf(err) == api.VaultLocked:
+		st.State, st.Problem = Locked, err
+	default:
+		st.State, st.Problem = Broken, err
+	}
+	return st
 }
 
-// Unlock opens the vault with what a person gave; for > 0 locks again after
-// so long. Of an open vault it checks the passphrase. It also ends a Lock.
-// changed is false when there was nothing to unlock. Wrong passphrases are
-// counted in the vault's directory; after five in a row each attempt waits.
-func (v *Vault) Unlock(ctx context.Context, who *audit.Caller, m keysource.Material, lockAfter time.Duration) (changed bool, err error) {
-	panic("contract")
-}
-
-// Lock forgets the keys and refuses every call, here and in every other
-// process that uses this vault, until Unlock.
-func (v *Vault) Lock(ctx context.Context, who *audit.Caller) error { panic("contract") }
-
-// Rotate makes a new root key under a new KEK and drops the old one.
-func (v *Vault) Rotate(ctx context.Context, who *audit.Caller, r keysource.Request) error {
-	panic("contract")
-}
-
-// Update applies one change: fn edits the copy that tx holds. rec is written
-// to the log before the change is, with the generation that the change makes,
-// and confirmed after it. An error of fn changes nothing and is returned as
-// it is. fn may run again when another process changed the vault meanwhile.
-func (v *Vault) Update(ctx context.Context, rec audit.Record, fn func(tx *Tx) error) (*Snapshot, error) {
-	panic("contract")
+// writeLock takes vault.lock, under which the document and the keys change.
+func (v *Vault) writeLock(ctx context.Context) (release func(), err error) {
+	// Goroutines of one process queue here: the lock on the file is polled.
+	select {
+	case v.writing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	lock, err := durable.Acquire(ctx, v.path("vault.lock"))
+	if err != nil {
+		<-v.writing
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, v.unavailable("vault.lock", err)
+	}
+	return func() {
+		_ = lock.Release() // the descriptor is closed whatever flock says
+		<-v.writing
+	}, nil
 }
 
 // Close forgets the keys and closes the log.
-func (v *Vault) Close() error { panic("contract") }
-
-// Tx is a change being made.
-type Tx struct {
-	State  *State        // edit freely; slices and maps are copies
-	Record *audit.Record // may be completed by fn, e.g. with the new id
+func (v *Vault) Close() error {
+	v.mu.Lock()
+	v.closed = true
+	v.dropKeys()
+	v.mu.Unlock()
+	var err error
+	if c, ok := v.store.(io.Closer); ok {
+		err = c.Close()
+	}
+	v.logMu.Lock()
+	defer v.logMu.Unlock()
+	if v.log != nil {
+		err = errors.Join(err, v.log.Close())
+		v.log, v.logID = nil, ""
+	}
+	return err
 }
 
-// Seal fills s.DEK and s.Value with value under s's own id, scope, pin and
-// version. Any of these that changes needs a Reseal.
-func (tx *Tx) Seal(s *Secret, value secret.Value) error { panic("contract") }
+// dropKeys ends the snapshot and wipes every key. v.mu is held.
+func (v *Vault) dropKeys() {
+	v.current.Store(nil)
+	if v.keys != nil {
+		v.keys.wipe()
+		v.keys = nil
+	}
+	for _, w := range v.retired {
+		if k := w.Value(); k != nil {
+			k.wipe()
+		}
+	}
+	v.retired = nil
+	v.offered.Wipe()
+	v.offered = secret.Value{}
+	if v.relock != nil {
+		v.relock.Stop()
+		v.relock = nil
+	}
+}
 
-// Reseal seals s's value again after edit changed its scope or pin: it opens
-// the value as s stands, calls edit, and seals it as s stands then.
-func (tx *Tx) Reseal(s *Secret, edit func(*Secret)) error { panic("contract") }
-
-// Open opens a value of the state that is being changed (to check it against
-// a strategy). The caller wipes it.
-func (tx *Tx) Open(s *Secret) (secret.Value, error) { panic("contract") }
-
-// NewID returns a fresh id of 26 letters and digits (lower case).
-func (tx *Tx) NewID() string { panic("contract") }
-
-// Now is the change's time in milliseconds.
-func (tx *Tx) Now() int64 { panic("contract") }
-
-// Snapshot is the vault's state at one generation.
-type Snapshot struct{}
-
-// Generation counts the vault's changes, from 1.
-func (s *Snapshot) Generation() uint64 { panic("contract") }
-
-// State must not be changed.
-func (s *Snapshot) State() *State { panic("contract") }
-
-// Secret finds a secret by id in constant time; nil when there is none.
-func (s *Snapshot) Secret(id string) *Secret { panic("contract") }
-
-// Credential finds a credential by id; nil when there is none.
-func (s *Snapshot) Credential(id string) *Credential { panic("contract") }
-
-// Open opens a secret's value. The caller wipes it after use.
-func (s *Snapshot) Open(id string) (secret.Value, error) { panic("contract") }
+// setKeys puts other keys in the place of those in use. Calls that run keep
+// what they hold. v.mu is held.
+func (v *Vault) setKeys(k *keyring) {
+	if v.keys == k {
+		return
+	}
+	if v.keys != nil {
+		kept := v.retired[:0]
+		for _, w := range v.retired {
+			if w.Value() != nil {
+				kept = append(kept, w)
+			}
+		}
+		v.retired = append(kept, weak.Make(v.keys))
+	}
+	v.keys = k
+}

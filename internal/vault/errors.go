@@ -1,0 +1,47 @@
+package vault
+
+import (
+	"errors"
+	"io/fs"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/durable"
+)
+
+func errLocked() *api.Error {
+	return api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
+}
+
+func (v *Vault) errNone() *api.Error {
+	return api.Errorf(api.VaultUnavailable, "there is no vault in %s", v.cfg.Dir).WithHint("aivault init")
+}
+
+func (v *Vault) errLost() *api.Error {
+	return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is missing, but the audit log of a vault is there", v.cfg.Dir).
+		WithHint("put vault.aiv back, or move %s away", v.logDir())
+}
+
+// unavailable says that something about this vault's document is wrong, and
+// names the vault. An error that has a code keeps it, its text and its hint.
+func (v *Vault) unavailable(what string, err error) *api.Error {
+	var perm *durable.PermissionError
+	if errors.As(err, &perm) {
+		return api.Errorf(api.VaultUnavailable, "vault %s: %s is not private: %s", v.cfg.Dir, perm.Path, perm.Why).WithHint("%s", perm.Fix)
+	}
+	var coded *api.Error
+	if errors.As(err, &coded) {
+		return named(coded, "vault "+v.cfg.Dir+": ")
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return api.Errorf(api.VaultUnavailable, "vault %s: %s: %s: %w", v.cfg.Dir, what, path.Op, path.Err)
+	}
+	return api.Errorf(api.VaultUnavailable, "vault %s: %s %w", v.cfg.Dir, what, err)
+}
+
+// named puts a prefix before an error's message and keeps all the rest.
+func named(e *api.Error, prefix string) *api.Error {
+	out := *e
+	out.Message = prefix + e.Message
+	return &out
+}

@@ -1,0 +1,134 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+)
+
+// committedMark is how a record of a committed change looks in the log. It
+// cannot stand inside a JSON string, where its quotes would be escaped.
+var committedMark = []byte(`"event":"` + audit.VaultCommitted + `"`)
+
+// commit is what a vault.committed record says.
+type commit struct {
+	Event      string `json:"event"`
+	Generation uint64 `json:"generation"`
+	Hash       string `json:"hash"`
+}
+
+// checkedLog remembers how far the log was checked for a document, so that a
+// later look reads only what is new.
+type checkedLog struct {
+	hash string // of the document
+	end  audit.Head
+	last *commit // the last one after the document's own head; nil for none
+}
+
+// openLog returns the vault's log, and keeps it open.
+func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
+	v.logMu.Lock()
+	defer v.logMu.Unlock()
+	if v.log != nil && v.logID == vaultID {
+		return v.log, nil
+	}
+	log, err := audit.Open(v.logConfig(vaultID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, api.Errorf(api.VaultUnavailable, "vault %s: its audit log %s is missing", v.cfg.Dir, v.logDir()).
+			WithHint("put the log back from your backup, together with vault.aiv")
+	}
+	if err != nil {
+		return nil, v.errLog(err)
+	}
+	v.keepLog(log, vaultID)
+	return log, nil
+}
+
+// keepLog makes log the one in use. v.logMu is held.
+func (v *Vault) keepLog(log *audit.Log, vaultID string) {
+	if v.log != nil {
+		_ = v.log.Close() // of a vault that is no longer here
+	}
+	v.log, v.logID = log, vaultID
+}
+
+func (v *Vault) logConfig(vaultID string) audit.Config {
+	return audit.Config{Dir: v.logDir(), VaultID: vaultID, Clock: v.cfg.Clock, Sync: v.cfg.AuditSync}
+}
+
+func (v *Vault) errLog(err error) error {
+	var chain *audit.ChainError
+	if errors.As(err, &chain) {
+		return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).
+			WithHint("put the log back from your backup, together with vault.aiv")
+	}
+	return v.unavailable("its audit log:", err)
+}
+
+// checkLog checks the log from where state was sealed to its end, and says
+// whether the log knows that this document was committed. A document that is
+// neither the last committed one nor its successor is refused.
+func (v *Vault) checkLog(log *audit.Log, s *Snapshot) error {
+	from := checkedLog{hash: s.hash, end: s.state.AuditHead}
+	if v.checked.hash == s.hash {
+		from = v.checked
+	}
+	last := from.last
+	end, err := log.Walk(from.end, func(line []byte, _ audit.Head) error {
+		if !bytes.Contains(line, committedMark) {
+			return nil
+		}
+		var c commit
+		if err := json.Unmarshal(line, &c); err != nil {
+			return errDamaged
+		}
+		if c.Event == audit.VaultCommitted {
+			last = &c
+		}
+		return nil
+	})
+	if err != nil {
+		return v.errLog(err)
+	}
+	h := s.header
+	switch {
+	case last == nil:
+	case last.Hash == s.hash && last.Generation == h.Generation:
+		s.confirmed = true
+	case last.Hash == h.Previous && last.Generation+1 == h.Generation:
+	case last.Generation >= h.Generation:
+		return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is older than its audit log says (generation %d; the log's last is %d)",
+			v.cfg.Dir, h.Generation, last.Generation).WithHint("put the newest vault.aiv back")
+	default:
+		return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv does not follow from what its audit log says (generation %d; the log's last is %d)",
+			v.cfg.Dir, h.Generation, last.Generation).WithHint("put back vault.aiv and %s as they belong together", v.logDir())
+	}
+	s.logEnd = end
+	v.checked = checkedLog{s.hash, end, last}
+	return nil
+}
+
+// confirm appends the vault.committed that a crash or a full disk kept back.
+// vault.lock and v.mu are held.
+func (v *Vault) confirm(ctx context.Context, log *audit.Log, s *Snapshot) error {
+	if err := v.checkLog(log, s); err != nil || s.confirmed {
+		return err
+	}
+	return v.recordCommit(ctx, log, s)
+}
+
+// recordCommit tells the log that s's document is on disk. v.mu is held.
+func (v *Vault) recordCommit(ctx context.Context, log *audit.Log, s *Snapshot) error {
+	end, err := log.AppendSync(ctx, audit.Record{Event: audit.VaultCommitted, Generation: s.header.Generation, Hash: s.hash})
+	if err != nil {
+		return v.errLog(err)
+	}
+	s.confirmed, s.logEnd = true, end
+	v.checked = checkedLog{s.hash, end, &commit{audit.VaultCommitted, s.header.Generation, s.hash}}
+	return nil
+}

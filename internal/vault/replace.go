@@ -1,0 +1,107 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/keysource"
+)
+
+// replace puts a new vault in the place of one that has never held a secret.
+// The header alone is not believed: anyone could have flipped its bit, so the
+// log must say the same. vault.lock is held.
+func (v *Vault) replace(ctx context.Context, who *audit.Caller, r keysource.Request) error {
+	v.mu.Lock()
+	_, h, _, _, err := v.load()
+	seen := v.seen
+	v.mu.Unlock()
+	if err != nil {
+		return v.errOccupied("it cannot be read, so nobody can tell that it is empty", err)
+	}
+	if h.Used {
+		return v.errOccupied("it has held secrets", nil)
+	}
+	if h.Dev != v.cfg.Dev {
+		return v.errOccupied("another kind of build made it", nil)
+	}
+	log, err := v.openLog(h.ID)
+	if err != nil {
+		return v.errOccupied("its audit log cannot be read, so nobody can tell that it is empty", err)
+	}
+	last, err := neverUsed(log)
+	if errors.Is(err, errUsed) {
+		return v.errOccupied("its audit log says that it has held secrets", nil)
+	}
+	if err != nil {
+		return v.errOccupied("its audit log is broken", err)
+	}
+	st := &State{Version: StateVersion, AuditKey: v.auditKey(ctx)}
+	cfg := v.keyConfig(h.ID)
+	old := h.Key
+	if old.Provider == keysource.File {
+		st.RetiredKey = &old
+	}
+	key, err := v.prepareKey(ctx, cfg, old, r)
+	if err != nil {
+		return err
+	}
+	h.Generation = max(h.Generation, last) + 1
+	h.Previous = seen.hash
+	h.Key = key.Params
+	if err := v.firstState(ctx, log, seen.gen, h, key, st, who); err != nil {
+		if !errors.As(err, new(notWritten)) {
+			v.abandonKey(ctx, cfg, key.Params, old)
+		}
+		return err
+	}
+	v.dropOldKey(ctx, cfg, old, key.Params)
+	return nil
+}
+
+func (v *Vault) errOccupied(why string, err error) error {
+	if err != nil {
+		return api.Errorf(api.AlreadyExists, "there is a vault in %s already: %s: %w", v.cfg.Dir, why, err)
+	}
+	return api.Errorf(api.AlreadyExists, "there is a vault in %s already: %s", v.cfg.Dir, why).
+		WithHint("aivault rotate-master changes its key; AIVAULT_DIR names another directory")
+}
+
+var errUsed = errors.New("has held a secret")
+
+// neverUsed reads the whole log, which is short for a vault that holds
+// nothing, and returns the generation last committed.
+func neverUsed(log *audit.Log) (last uint64, err error) {
+	_, err = log.Walk(audit.Head{}, func(line []byte, _ audit.Head) error {
+		switch {
+		case bytes.Contains(line, secretMark):
+			return errUsed
+		case bytes.Contains(line, committedMark):
+			var c commit
+			if err := json.Unmarshal(line, &c); err != nil {
+				return errDamaged
+			}
+			last = max(last, c.Generation)
+		}
+		return nil
+	})
+	return last, err
+}
+
+// auditKey is the signing key of the vault that is replaced, so that one key
+// verifies the whole log; "" for a new one where the old vault does not open.
+func (v *Vault) auditKey(ctx context.Context) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.marker.locked(v.now()) {
+		return ""
+	}
+	s, err := v.reopen(ctx, true)
+	if err != nil {
+		return ""
+	}
+	return s.state.AuditKey
+}
