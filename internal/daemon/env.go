@@ -164,7 +164,7 @@ func ParseEnv(environ []string) (Env, error) {
 // in a process that Cleanse started from its pipe.
 func (e *Env) readKeys(vars map[string]string) error {
 	names := []string{varKey}
-	if name := vaultKeyVariable(e); name != "" && !known(name) {
+	if name := vaultKeyVariable(e.Dir); name != "" && !known(name) {
 		names = append(names, name)
 	}
 	for _, name := range names {
@@ -180,13 +180,7 @@ func (e *Env) readKeys(vars map[string]string) error {
 	if err != nil {
 		return err
 	}
-	for name, v := range sent {
-		if slices.Contains(names, name) {
-			e.Keys[name] = v
-		} else {
-			v.Wipe()
-		}
-	}
+	maps.Copy(e.Keys, sent)
 	return nil
 }
 

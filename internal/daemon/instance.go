@@ -61,6 +61,7 @@ type Instance struct {
 	env    Env
 	vault  *vault.Vault
 	admin  *admin.Admin
+	broker *broker.Broker
 	egress *egress.Client
 }
 
@@ -76,8 +77,8 @@ func New(o Options) (*Instance, error) {
 	})
 	out := egress.New(egressConfig(o.Build))
 	b := broker.New(broker.Config{Vault: v, Registry: reg, Egress: out, Clock: o.Clock, Refuse: refusal(o)})
-	a := admin.New(admin.Config{Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}})
-	i := &Instance{env: o.Env, vault: v, admin: a, egress: out}
+	a := admin.New(admin.Config{Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Observe: b.Observe})
+	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out}
 	i.Handler = server.New(server.Config{Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log})
 	return i, nil
 }
@@ -140,6 +141,7 @@ func LockedOnPurpose(dir string) bool {
 
 // Close forgets keys, closes connections and the log.
 func (i *Instance) Close() error {
+	i.broker.Close()
 	i.egress.CloseIdle()
 	return i.vault.Close()
 }

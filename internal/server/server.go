@@ -6,6 +6,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -173,7 +174,7 @@ func (h *handler) recordRefusal(ctx context.Context, who grant.Caller, rt *route
 		return // no vault: there is no log to write to
 	}
 	_, err = log.Append(ctx, audit.Record{
-		Event: audit.OperatorRefused, Caller: audit.CallerOf(who),
+		Event: audit.OperatorRefused, RequestID: rand.Text(), Caller: audit.CallerOf(who),
 		Object: rt.method + " " + rt.pattern, Code: string(api.OperatorRequired),
 	})
 	if err != nil {
