@@ -191,7 +191,7 @@ func (f *callFlags) manual(ctx context.Context, o *Options, cmd *cobra.Command, 
 // parseHeader reads 'Name: value' and Name=value, whichever sign comes first.
 func parseHeader(h string) (api.Header, error) {
 	i := strings.IndexAny(h, ":=")
-	if i <= 0 {
+	if i < 0 || strings.TrimSpace(h[:i]) == "" {
 		return api.Header{}, api.Errorf(api.InvalidRequest, "--header takes 'Name: value' or Name=value")
 	}
 	return api.Header{Name: strings.TrimSpace(h[:i]), Value: strings.Trim(h[i+1:], " \t")}, nil

@@ -37,8 +37,8 @@ func newSecretsCreate(o *Options) *cobra.Command {
 			return err
 		}
 		r := api.SecretCreate{Name: n, Scope: *scope, Aliases: aliases}
-		if value.given(cmd) {
-			if r.Value, err = value.fromFlags(cmd.Context(), o, cmd); err != nil {
+		if value.given(cmd) || o.stdinHasData() {
+			if r.Value, err = value.get(cmd.Context(), o, cmd, question{}); err != nil {
 				return err
 			}
 		}
@@ -49,11 +49,8 @@ func newSecretsCreate(o *Options) *cobra.Command {
 
 func createSecret(cmd *cobra.Command, o *Options, c *client.Client, r api.SecretCreate, value *entry) (err error) {
 	ctx := cmd.Context()
-	if !value.given(cmd) {
-		q := question{prompt: "Value of the secret: "}
-		if !o.stdinHasData() {
-			q.about = keyHelp(ctx, c, r.Name)
-		}
+	if r.Value.IsZero() {
+		q := question{prompt: "Value of the secret: ", about: keyHelp(ctx, c, r.Name)}
 		if r.Value, err = value.get(ctx, o, cmd, q); err != nil {
 			return err
 		}
