@@ -90,7 +90,9 @@ func (a *Admin) hostsFor(s *vault.State, r *api.CapabilityCreate) ([]string, err
 	case p != nil:
 		hosts = slices.Clone(p.Hosts)
 		for i := range p.Logins {
-			hosts = append(hosts, p.Logins[i].Hosts...)
+			if !p.Logins[i].Dedicated { // a custom capability cannot use the others
+				hosts = append(hosts, p.Logins[i].Hosts...)
+			}
 		}
 		slices.Sort(hosts)
 		return slices.Compact(hosts), nil

@@ -141,14 +141,11 @@ func (a *answerBody) finish(o outcome) {
 
 // failure is what broke the answer off, in words for the caller.
 func (a *answerBody) failure(err error) error {
-	if timely := a.plan.inTime(a.ctx, err); timely != err {
-		return timely
-	}
 	var known *api.Error
-	switch {
+	switch err = causeOf(a.ctx, err); {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(a.ctx.Err(), context.Canceled):
+	case a.ctx.Err() != nil:
 		return api.Errorf(api.UpstreamUnreachable, "%s: the call was cancelled", a.plan.decision.Host)
 	}
 	return api.Errorf(api.UpstreamUnreachable, "%s: the answer broke off", a.plan.decision.Host)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,13 +26,14 @@ func newCatalog(r *registry.Registry) *catalog { return &catalog{registry: r} }
 // A provider is what canonicalising and authenticating depend on: a registry
 // provider, or all that the custom credentials of one provider say.
 type provider struct {
-	id     string
-	entry  *registry.Provider // nil for a custom provider
-	hosts  map[string]bool    // registry: every host that a call may go to
-	taken  map[string]bool    // custom: headers that its credentials authenticate with
-	rules  policy.Rules
-	fields map[string]registry.SecretName // registry: by field
-	logins map[*registry.Login]login      // registry
+	id        string
+	entry     *registry.Provider // nil for a custom provider
+	hosts     map[string]bool    // registry: every host that a call may go to
+	bareHosts []string           // registry: those hosts without ports, sorted
+	taken     map[string]bool    // custom: headers that its credentials authenticate with
+	rules     policy.Rules
+	fields    map[string]registry.SecretName // registry: by field
+	logins    map[*registry.Login]login      // registry
 }
 
 // A login is one way to authenticate, ready for use.
@@ -103,6 +105,7 @@ func (c *catalog) compileProvider(entry *registry.Provider) *provider {
 	for i := range entry.Capabilities {
 		p.addHosts(entry.HostsOf(&entry.Capabilities[i]))
 	}
+	p.bareHosts = bareHosts(maps.Keys(p.hosts))
 	return p
 }
 
@@ -123,6 +126,10 @@ func (c *catalog) capability(id string) *capability {
 	}
 	compiled := &capability{id: id, provider: c.provider(entry.ID), entry: def, logins: entry.LoginsOf(def)}
 	compiled.policy, compiled.err = policy.Compile(id, entry.ID, entry.HostsOf(def), def.Methods, def.Paths)
+	if len(def.MatchHeader) > 0 {
+		// Without judging the header it would allow more than it says.
+		compiled.err = api.Errorf(api.InvalidRequest, "%s is told apart by a header, which this version cannot judge yet", id)
+	}
 	if compiled.err == nil {
 		compiled.policy.Off = def.Access == "admin"
 		if def.Default != nil {
@@ -158,11 +165,15 @@ func (c *capability) loginFor(has func(field string) bool) *registry.Login {
 
 // mayUse says whether every host of the capability is one of the login's.
 func (c *capability) mayUse(l *registry.Login) bool {
-	if len(l.Hosts) == 0 || c.policy == nil {
+	if c.policy == nil {
 		return true
 	}
+	hosts := l.Hosts
+	if len(hosts) == 0 {
+		hosts = c.provider.entry.Hosts
+	}
 	for _, h := range c.policy.Hosts {
-		if !slices.Contains(l.Hosts, h) {
+		if !slices.Contains(hosts, h) {
 			return false
 		}
 	}
@@ -178,8 +189,8 @@ func hasAll(fields []string, has func(string) bool) bool {
 	return true
 }
 
-// notYet names the strategy that is missing when no login of the capability
-// can work in this version, else "".
+// notYet names what is missing when no login of the capability can work in
+// this version, else "".
 func (c *capability) notYet() string {
 	missing := ""
 	for _, l := range c.logins {
@@ -187,6 +198,9 @@ func (c *capability) notYet() string {
 			return ""
 		}
 		missing = l.NotYet
+	}
+	if missing == "oauth2" {
+		return "OAuth sign-in"
 	}
 	return missing
 }

@@ -20,7 +20,10 @@ type credential struct {
 	check    func() error // why it can make no call; computed once
 	own      login        // a custom provider's, after check
 	roots    []byte
-	index    *index
+	// hosts are those that the secrets may go to, without ports, sorted: what
+	// else runs there may know them too.
+	hosts []string
+	index *index
 }
 
 func (c *credential) broken(why string) error {
@@ -117,23 +120,6 @@ func (c *credential) mayReach(host string) bool {
 		return c.provider.hosts[host]
 	}
 	return slices.Contains(c.Hosts, host)
-}
-
-// hostNames are the hosts that the credential's secrets may go to, without
-// ports: what else runs there may know them too.
-func (c *credential) hostNames() []string {
-	var names []string
-	if c.provider.entry != nil {
-		for h := range c.provider.hosts {
-			names = append(names, bareHost(h))
-		}
-	} else {
-		for _, h := range c.Hosts {
-			names = append(names, bareHost(h))
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 func bareHost(host string) string {

@@ -46,16 +46,11 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 	if _, err := p.log.Append(ctx, p.allowed()); err != nil {
 		return nil, api.Errorf(api.Internal, "the call was refused, because it could not be recorded: %w", err)
 	}
-	stop := context.CancelFunc(func() {})
-	if p.timeout > 0 {
-		ctx, stop = context.WithTimeout(ctx, p.timeout)
-	} else {
-		ctx, stop = context.WithCancel(ctx)
-	}
+	ctx, stop := p.within(ctx)
 	answer, err := b.send(ctx, stop, p, body)
 	if err != nil {
+		err = causeOf(ctx, err)
 		stop()
-		err = p.inTime(ctx, err)
 		return nil, b.finish(ctx, p, outcome{err: err})
 	}
 	return answer, nil
@@ -183,10 +178,21 @@ func (p *plan) planned() api.Planned {
 	}
 }
 
-// inTime names the call's own time limit as the cause where it was.
-func (p *plan) inTime(ctx context.Context, err error) error {
-	if p.timeout > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout)
+// within bounds the call by its own time limit, whose error then is the
+// context's cause.
+func (p *plan) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, p.timeout,
+		api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout))
+}
+
+// causeOf is the error that ended ctx for a reason of ours, else err.
+func causeOf(ctx context.Context, err error) error {
+	var known *api.Error
+	if errors.As(context.Cause(ctx), &known) {
+		return known
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"iter"
 	"slices"
 	"sync"
 
@@ -69,6 +70,9 @@ func (ix *index) addCredential(entry *vault.Credential) {
 	c.scope, known = grant.ParseScope(entry.Scope)
 	if c.provider = ix.catalog.provider(entry.Provider); c.provider == nil {
 		c.provider = ix.customProvider(entry)
+		c.hosts = bareHosts(slices.Values(entry.Hosts))
+	} else {
+		c.hosts = c.provider.bareHosts
 	}
 	c.check = sync.OnceValue(func() error {
 		if !known {
@@ -82,7 +86,7 @@ func (ix *index) addCredential(entry *vault.Credential) {
 	}
 	at := place{entry.Provider, c.scope}
 	ix.byProvider[at] = append(ix.byProvider[at], c)
-	for _, host := range c.hostNames() {
+	for _, host := range c.hosts {
 		at := place{host, c.scope}
 		ix.byHost[at] = append(ix.byHost[at], c)
 	}
@@ -153,6 +157,15 @@ func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	setDefaultCall(compiled)
 	c.policy = compiled
 	return c
+}
+
+func bareHosts(hosts iter.Seq[string]) []string {
+	var names []string
+	for h := range hosts {
+		names = append(names, bareHost(h))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // levels are the scopes that a call made in context s may use, the most

@@ -39,7 +39,7 @@ func (ix *index) resolveCapability(id string) (*capability, error) {
 		return c, c.err
 	}
 	if missing := c.notYet(); missing != "" {
-		return c, api.Errorf(api.InvalidRequest, "%s needs %s sign-in, which this version does not have yet", c.id, missing)
+		return c, api.Errorf(api.InvalidRequest, "%s needs %s, which this version does not have yet", c.id, missing)
 	}
 	return c, nil
 }

@@ -196,7 +196,7 @@ func (s *scrubber) retire(old, now *index) {
 				v.Wipe()
 			}
 		} else {
-			s.retired[key] = retired{c.scope, c.hostNames(), values}
+			s.retired[key] = retired{c.scope, c.hosts, values}
 		}
 		s.mu.Unlock()
 	}
@@ -204,7 +204,7 @@ func (s *scrubber) retire(old, now *index) {
 
 // sameValues says whether other still uses all of c's values.
 func (c *credential) sameValues(other *credential) bool {
-	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hostNames(), c.hostNames()) {
+	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hosts, c.hosts) {
 		return false
 	}
 	for field, id := range c.Secrets {
@@ -219,7 +219,7 @@ func (c *credential) sameValues(other *credential) bool {
 // versions names the credential together with the versions of its values and
 // where they could go.
 func (c *credential) versions() string {
-	parts := []string{c.ID, c.Scope, strings.Join(c.hostNames(), ",")}
+	parts := []string{c.ID, c.Scope, strings.Join(c.hosts, ",")}
 	for field, id := range c.Secrets {
 		if s := c.index.snapshot.Secret(id); s != nil {
 			parts = append(parts, field+"="+id+"@"+strconv.FormatUint(s.Version, 10))
