@@ -40,7 +40,9 @@ func (b *answerBody) readWire(p []byte) (int, error) {
 		b.packed += int64(n)
 		b.call.touch()
 	}
-	if err != nil && err != io.EOF {
+	// An upstream may end its answer in good order because it saw us leave:
+	// that answer is not whole.
+	if err != nil && (err != io.EOF || b.call.ctx.Err() != nil) {
 		err = b.call.fault(err)
 	}
 	return n, err

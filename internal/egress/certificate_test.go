@@ -39,3 +39,9 @@ func certificate(t testing.TB, change ...func(*x509.Certificate)) (tls.Certifica
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
 		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
+
+func certPool(roots []byte) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AppendCertsFromPEM(roots)
+	return p
+}

@@ -157,6 +157,12 @@ func (c *call) roundTrip(method string, target target, header http.Header, body 
 		return nil, c.fault(err)
 	}
 	c.touch()
+	if c.ctx.Err() != nil {
+		// Ended meanwhile, by the request's body perhaps: what came back is
+		// no answer to the request.
+		_ = resp.Body.Close()
+		return nil, c.fault(nil)
+	}
 	if resp.StatusCode < 200 {
 		_ = resp.Body.Close()
 		return nil, api.Errorf(api.UpstreamUnreachable, "%s changed to another protocol unasked", c.pool.name)

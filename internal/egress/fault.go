@@ -50,12 +50,12 @@ func networkFault(err error) string {
 		return "reset the connection"
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "refused the TLS handshake"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return "closed the connection early"
 	case errors.Is(err, context.Canceled):
 		return "was not called to the end: the call was cancelled"
 	}
-	return "does not answer in valid HTTP"
+	return "broke the call off, or does not answer in valid HTTP"
 }
 
 func certificateFault(err error) string {

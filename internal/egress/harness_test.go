@@ -172,4 +172,3 @@ func answering(answer func(head string) string) func(net.Conn) {
 		}
 	}
 }
-
