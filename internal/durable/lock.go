@@ -59,8 +59,9 @@ func (l *Lock) Release() error {
 // LockFile is a lock for one who takes it again and again: it stays open
 // between two uses. It must not be used by two goroutines at once.
 type LockFile struct {
-	path string
-	f    *os.File
+	path     string
+	f        *os.File
+	dev, ino uint64 // of f, which keeps the inode from being used again
 }
 
 // NewLockFile makes and opens no file yet.
@@ -158,22 +159,23 @@ func (l *LockFile) open() error {
 		}
 		return err
 	}
-	l.f = f
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return errors.Join(&fs.PathError{Op: "stat", Path: l.path, Err: err}, f.Close())
+	}
+	l.f, l.dev, l.ino = f, uint64(st.Dev), st.Ino
 	return nil
 }
 
 // isCurrent says whether the open file is still the one at path.
 func (l *LockFile) isCurrent() (bool, error) {
-	var open, named unix.Stat_t
-	if err := unix.Fstat(int(l.f.Fd()), &open); err != nil {
-		return false, &fs.PathError{Op: "stat", Path: l.path, Err: err}
-	}
-	if err := unix.Lstat(l.path, &named); errors.Is(err, unix.ENOENT) {
+	var st unix.Stat_t
+	if err := unix.Lstat(l.path, &st); errors.Is(err, unix.ENOENT) {
 		return false, nil
 	} else if err != nil {
 		return false, &fs.PathError{Op: "stat", Path: l.path, Err: err}
 	}
-	return open.Dev == named.Dev && open.Ino == named.Ino, nil
+	return uint64(st.Dev) == l.dev && st.Ino == l.ino, nil
 }
 
 func flock(f *os.File, how int) error {

@@ -25,13 +25,19 @@ const Redacted = "[redacted]"
 const MaxSize = 64 << 10
 
 // Value is a secret. The zero Value is empty. Copies share the same bytes, so
-// that Wipe on one wipes them all.
-type Value struct{ p *bytesBox }
-
-type bytesBox struct{ b []byte }
+// that Wipe on one wipes them all; == asks for the same copy, Equal for the
+// same bytes.
+//
+// The bytes are held by a function, because reflection cannot look into one:
+// fmt calls no methods on the unexported fields of a struct, and with a verb
+// that does not fit (%s) it would print what a pointer to bytes points to.
+type Value struct{ open *func() []byte }
 
 // New takes ownership of b: the caller must not use b afterwards.
-func New(b []byte) Value { return Value{&bytesBox{b}} }
+func New(b []byte) Value {
+	open := func() []byte { return b }
+	return Value{&open}
+}
 
 // FromString copies s into a Value. The string itself stays in memory until
 // the garbage collector reuses it; prefer New where the bytes are at hand.
@@ -40,10 +46,10 @@ func FromString(s string) Value { return New([]byte(s)) }
 // Expose returns the secret's own bytes. They must not be kept, changed or
 // printed, and are zero after Wipe.
 func (v Value) Expose() []byte {
-	if v.p == nil {
+	if v.open == nil {
 		return nil
 	}
-	return v.p.b
+	return (*v.open)()
 }
 
 // Len is the secret's length in bytes.
@@ -62,11 +68,9 @@ func (v Value) Equal(w Value) bool {
 
 // Wipe overwrites the bytes of this Value and of all its copies.
 func (v Value) Wipe() {
-	if v.p == nil {
-		return
-	}
-	clear(v.p.b)
-	runtime.KeepAlive(v.p)
+	b := v.Expose()
+	clear(b)
+	runtime.KeepAlive(b)
 }
 
 // String implements fmt.Stringer; it never returns the secret.
