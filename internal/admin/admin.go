@@ -8,7 +8,6 @@ package admin
 import (
 	"context"
 	"crypto/rand"
-	"sync"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
@@ -36,7 +35,6 @@ type Admin struct {
 	registry *registry.Registry
 	initial  keysource.Request
 	observe  func(context.Context)
-	making   sync.Mutex // held while the first command makes the vault
 }
 
 // New makes an Admin.
@@ -74,19 +72,10 @@ func (a *Admin) update(ctx context.Context, who grant.Caller, event string, fn f
 // ready makes the vault when there is none and one may be made here. Only
 // what stores something calls it.
 func (a *Admin) ready(ctx context.Context, who grant.Caller) error {
-	a.making.Lock()
-	defer a.making.Unlock()
 	if a.vault.Status(ctx).State != vault.None {
 		return nil
 	}
-	if err := a.vault.CanCreate(); err != nil {
-		return err
-	}
-	err := a.vault.Init(ctx, audit.CallerOf(who), a.initial)
-	if api.CodeOf(err) == api.AlreadyExists {
-		return nil // another process was first
-	}
-	return err
+	return a.vault.Ensure(ctx, audit.CallerOf(who), a.initial)
 }
 
 // Audit returns the newest records, oldest first. Where there is no vault

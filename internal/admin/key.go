@@ -21,8 +21,6 @@ func (a *Admin) Init(ctx context.Context, who grant.Caller, r api.KeyOptions) (a
 	if r != (api.KeyOptions{}) {
 		request = keyRequest(r, implied(r, a.initial.Provider))
 	}
-	a.making.Lock()
-	defer a.making.Unlock()
 	a.observe(ctx)
 	defer a.observe(ctx)
 	if err := a.vault.Init(ctx, audit.CallerOf(who), request); err != nil {

@@ -41,6 +41,7 @@ type Broker struct {
 	refusal error
 	catalog *catalog
 	scrub   *scrubber
+	running *running
 	current atomic.Pointer[index]
 	renew   sync.Mutex // held while current is replaced
 }
@@ -54,6 +55,7 @@ func New(cfg Config) *Broker {
 		vault: cfg.Vault, egress: cfg.Egress, clock: cfg.Clock, refusal: cfg.Refuse,
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
+		running: newRunning(),
 	}
 }
 
@@ -65,7 +67,8 @@ func (b *Broker) Close() {
 
 // Observe looks at the vault as it stands. Called before and after a change
 // that this process makes, it lets the Broker go on scrubbing a value that the
-// change replaced, and wipe what it holds as soon as the vault is locked.
+// change replaced, end the calls whose secret it took away, and wipe what it
+// holds as soon as the vault is locked.
 func (b *Broker) Observe(ctx context.Context) { _, _ = b.index(ctx) }
 
 // Answer is an upstream's answer as the caller may see it. Body must be
@@ -95,6 +98,7 @@ func (b *Broker) index(ctx context.Context) (*index, error) {
 		if code := api.CodeOf(err); old != nil && (code == api.VaultLocked || code == api.VaultUnavailable) {
 			b.current.Store(nil)
 			b.scrub.drop(nil)
+			b.running.review(nil)
 		}
 		return nil, err
 	}
@@ -105,5 +109,6 @@ func (b *Broker) index(ctx context.Context) (*index, error) {
 	b.scrub.retire(old, ix)
 	b.current.Store(ix)
 	b.scrub.drop(ix)
+	b.running.review(ix)
 	return ix, nil
 }

@@ -15,11 +15,16 @@ import (
 )
 
 // look is the index to describe things by: without an open vault it is what
-// the registry alone says, and why tells what is in the way.
+// the registry alone says, and why tells what is in the way (to any caller,
+// so that it names no directory).
 func (b *Broker) look(ctx context.Context) (ix *index, why string) {
 	ix, err := b.index(ctx)
 	if err != nil {
-		return newIndex(b.catalog, nil), api.AsError(err).Message
+		why = "there is no vault that could be opened"
+		if api.CodeOf(err) == api.VaultLocked {
+			why = "the vault is locked"
+		}
+		return newIndex(b.catalog, nil), why
 	}
 	return ix, ""
 }

@@ -46,7 +46,7 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 	if _, err := p.log.Append(ctx, p.allowed()); err != nil {
 		return nil, api.Errorf(api.Internal, "the call was refused, because it could not be recorded: %w", err)
 	}
-	ctx, stop := p.within(ctx)
+	ctx, stop := b.begin(ctx, p)
 	answer, err := b.send(ctx, stop, p, body)
 	if err != nil {
 		err = causeOf(ctx, err)
@@ -168,7 +168,11 @@ func knownLength(r *egress.Response) int64 {
 }
 
 func (p *plan) planned() api.Planned {
-	url := "https://" + p.decision.Host + p.login.pathPrefix + p.request.Path()
+	host := p.decision.Host
+	if strings.Count(host, ":") > 1 && host[0] != '[' {
+		host = "[" + host + "]"
+	}
+	url := "https://" + host + p.login.pathPrefix + p.request.Path()
 	if q := p.request.Query(); q != "" {
 		url += "?" + q
 	}
@@ -178,14 +182,27 @@ func (p *plan) planned() api.Planned {
 	}
 }
 
-// within bounds the call by its own time limit, whose error then is the
-// context's cause.
-func (p *plan) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	if p.timeout == 0 {
-		return context.WithCancel(ctx)
+// begin bounds the call by its own time limit and by what may happen to its
+// secret meanwhile; the error of either is then the context's cause.
+func (b *Broker) begin(ctx context.Context, p *plan) (context.Context, context.CancelFunc) {
+	stop := context.CancelFunc(func() {})
+	if p.timeout > 0 {
+		ctx, stop = context.WithTimeoutCause(ctx, p.timeout,
+			api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout))
 	}
-	return context.WithTimeoutCause(ctx, p.timeout,
-		api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout))
+	ctx, end := context.WithCancelCause(ctx)
+	b.running.add(p, end)
+	if now := b.current.Load(); now != p.credential.index {
+		// The vault changed since the call was decided.
+		if err := p.revoked(now); err != nil {
+			end(err)
+		}
+	}
+	return ctx, func() {
+		b.running.remove(p)
+		end(context.Canceled)
+		stop()
+	}
 }
 
 // causeOf is the error that ended ctx for a reason of ours, else err.

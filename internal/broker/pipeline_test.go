@@ -211,6 +211,55 @@ func TestCloseEndsAWaitingRead(t *testing.T) {
 	}
 }
 
+// What takes the secret away ends the call that uses it.
+func TestARevokedSecretEndsItsStream(t *testing.T) {
+	for name, c := range map[string]struct {
+		revoke func(v *aivaulttest.Aivault) error
+		code   api.Code
+	}{
+		"delete the secret": {func(v *aivaulttest.Aivault) error {
+			_, err := v.Admin.DeleteSecret(background, aivaulttest.Operator(), "ACME_TOKEN")
+			return err
+		}, api.PolicyViolation},
+		"delete the credential": {func(v *aivaulttest.Aivault) error {
+			_, err := v.Admin.DeleteCredential(background, aivaulttest.Operator(), "acme")
+			return err
+		}, api.PolicyViolation},
+		"pin the secret": {func(v *aivaulttest.Aivault) error {
+			_, err := v.Admin.UpdateSecret(background, aivaulttest.Operator(), "ACME_TOKEN", api.SecretUpdate{NewName: "OPENAI_API_KEY"})
+			return err
+		}, api.PolicyViolation},
+		"lock": {func(v *aivaulttest.Aivault) error {
+			_, err := v.Admin.Lock(background, aivaulttest.Operator())
+			return err
+		}, api.VaultLocked},
+		"rotate, which does not": {func(v *aivaulttest.Aivault) error {
+			_, err := v.Admin.RotateSecret(background, aivaulttest.Operator(), "ACME_TOKEN", api.SecretRotate{Value: secret.FromString("acme-other-0123456789")})
+			v.API.Step()
+			return err
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := start(t, aivaulttest.Options{})
+			acme(t, v, "acme-token-0123456789", bearer())
+			answer, err := v.Broker.Do(background, aivaulttest.Agent(), get("acme/all", "/sse?events=1"), egress.Body{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if err := c.revoke(v); err != nil {
+				t.Fatal(err)
+			}
+			started := time.Now()
+			_, err = io.ReadAll(answer.Body)
+			if api.CodeOf(err) != c.code || time.Since(started) > time.Second {
+				t.Errorf("the stream ended with %v after %s", err, time.Since(started))
+			}
+		})
+	}
+}
+
 func TestContentTypeOfAJSONBody(t *testing.T) {
 	v := start(t, aivaulttest.Options{})
 	acme(t, v, "acme-token-0123456789", bearer())
@@ -253,10 +302,9 @@ func TestQueryForTheDefaultPath(t *testing.T) {
 // A hundred calls and twenty changes at once, through two processes: nothing
 // is lost, nothing doubled, the log is one chain.
 func TestCallsAndChangesAtOnce(t *testing.T) {
-	t.Cleanup(func() {
-		// Registered first, so that it runs when everything is closed.
-		goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	})
+	others := goleak.IgnoreCurrent()
+	// Registered first, so that it runs when everything is closed.
+	t.Cleanup(func() { goleak.VerifyNone(t, others) })
 	v := start(t, aivaulttest.Options{})
 	acme(t, v, "acme-token-0123456789", bearer())
 	other := v.Open(t)

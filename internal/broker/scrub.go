@@ -231,7 +231,7 @@ func (c *credential) versions() string {
 
 // values opens every value of the credential that is not public, and adds
 // what its logins make of them on the wire. One value that does not open
-// leaves the others standing; a vault that is closed is an error.
+// leaves the others standing; a vault that was locked is an error.
 func (c *credential) values(now time.Time) ([]secret.Value, error) {
 	var values []secret.Value
 	opened := map[string]secret.Value{}
@@ -242,7 +242,7 @@ func (c *credential) values(now time.Time) ([]secret.Value, error) {
 			continue
 		}
 		v, err := c.index.snapshot.Open(id)
-		if code := api.CodeOf(err); code == api.VaultLocked || code == api.VaultUnavailable {
+		if api.CodeOf(err) == api.VaultLocked {
 			return values, err
 		}
 		if err != nil {
