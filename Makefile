@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 all: bin/aivault bin/aivaultd
 
 bin/aivault bin/aivaultd: FORCE
-	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+	@$(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 .PHONY: FORCE
 FORCE:
 
