@@ -58,7 +58,7 @@ func splitPair(flag, pair string) (name, value string, err error) {
 
 // scopeFlag is --scope, which names whose a secret or credential is.
 func scopeFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("scope", "global", "whose it is: global")
+	return cmd.Flags().String("scope", "global", "whose it is, a `SCOPE`: global")
 }
 
 func checkScope(scope string) error {

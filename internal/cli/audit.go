@@ -38,7 +38,7 @@ func newAudit(o *Options) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 200, "how many records, at most")
+	cmd.Flags().IntVar(&limit, "limit", 200, "how many records, `N` at most")
 	return cmd
 }
 

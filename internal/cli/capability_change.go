@@ -19,7 +19,7 @@ func newCapabilityCreate(o *Options) *cobra.Command {
 	}
 	ref := newIDArg(cmd, "capability", "id", "capability")
 	f := cmd.Flags()
-	f.StringVar(&r.Provider, "provider", "", "its provider (default: the part of the id before the slash)")
+	f.StringVar(&r.Provider, "provider", "", "its `PROVIDER` (default: the part of the id before the slash)")
 	f.StringVar(&r.Credential, "credential", "", "only this `CREDENTIAL` may be used")
 	f.StringSliceVar(&r.Methods, "method", nil, "a `METHOD` that it allows; may be repeated")
 	f.StringArrayVar(&r.Paths, "path", nil, "a path `RULE` that it allows; may be repeated")

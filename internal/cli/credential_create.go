@@ -34,7 +34,7 @@ func newCredentialCreate(o *Options) *cobra.Command {
 	}
 	id := newIDArg(cmd, "credential", "id")
 	f := cmd.Flags()
-	f.StringVar(&r.Provider, "provider", "", "the provider, of the registry or a name of your own (default: the id)")
+	f.StringVar(&r.Provider, "provider", "", "the `PROVIDER`, of the registry or a name of your own (default: the id)")
 	f.StringArrayVar(&refs, "secret-ref", nil, "a secret by reference, `[FIELD=]vault:secret:ID`; may be repeated")
 	f.StringArrayVar(&names, "secret", nil, "a secret by name, alias or id, `[FIELD=]NAME`; may be repeated")
 	auth := newAuthFlags(cmd)
@@ -134,7 +134,7 @@ type authFlags struct {
 func newAuthFlags(cmd *cobra.Command) *authFlags {
 	a := &authFlags{}
 	f := cmd.Flags()
-	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates: header, query, path, basic, multi-header or multi-query")
+	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates, by `KIND`: header, query, path, basic, multi-header or multi-query")
 	f.StringVar(&a.auth.HeaderName, "header-name", "", "header: the header's `NAME` (default Authorization)")
 	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\")")
 	f.StringVar(&a.auth.ParamName, "query-param", "", "query: the parameter's `NAME`")

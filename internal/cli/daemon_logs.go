@@ -26,7 +26,7 @@ func newDaemonLogs(o *Options) *cobra.Command {
 		Short: "Show the end of your daemon's diagnostic log",
 		Long:  "Shows the end of the diagnostic log, which says what the daemon did and never what went through\nit. What callers did is in the audit log: aivault audit.",
 	}
-	cmd.Flags().IntVar(&lines, "lines", 100, "how many lines, at most")
+	cmd.Flags().IntVar(&lines, "lines", 100, "how many lines, `N` at most")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what is added")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		env, err := o.env()

@@ -25,7 +25,7 @@ type entry struct {
 // newEntry adds the two flags to cmd.
 func newEntry(cmd *cobra.Command, valueFlag, fileFlag, what string) *entry {
 	e := &entry{valueFlag: valueFlag, fileFlag: fileFlag}
-	cmd.Flags().StringVar(&e.value, valueFlag, "", what+" (other processes can see a command line: prefer --"+fileFlag+" or the prompt)")
+	cmd.Flags().StringVar(&e.value, valueFlag, "", what+" `V` (other processes can see a command line: prefer --"+fileFlag+" or the prompt)")
 	cmd.Flags().StringVar(&e.file, fileFlag, "", "read "+what+" from `PATH`, - for standard input")
 	return e
 }

@@ -19,7 +19,7 @@ type keyFlags struct {
 
 func newKeyFlags(cmd *cobra.Command) *keyFlags {
 	k := &keyFlags{}
-	cmd.Flags().StringVar(&k.provider, "provider", "", "where the key comes from: file, passphrase or env")
+	cmd.Flags().StringVar(&k.provider, "provider", "", "where the key comes from, a `PROVIDER`: file, passphrase or env")
 	cmd.Flags().StringVar(&k.filePath, "file-path", "", "provider file: keep the key at this `PATH`")
 	cmd.Flags().StringVar(&k.envVar, "env-var", "", "provider env: read the key from this `VARIABLE` (default AIVAULT_KEY)")
 	return k
