@@ -31,7 +31,7 @@ var secretMark = []byte(`"event":"` + audit.SecretCreated + `"`)
 // vault.
 func ours() []string {
 	return []string{"vault.lock", "store.lock", "unlock.lock", "daemon.lock", "locked", "run", "kek.key",
-		"limits", "unlock-attempts", creatingName, "audit"}
+		"limits", attemptsName, creatingName, rekeyingName, "audit"}
 }
 
 func exists(path string) bool {

@@ -51,6 +51,7 @@ func copyFile(t testing.TB, to, from string) {
 }
 
 func TestInitReplacesWhatNeverHeldASecret(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	first := mustSnapshot(t, v)
 	other := open(t, cfg)
@@ -79,6 +80,7 @@ func TestInitReplacesWhatNeverHeldASecret(t *testing.T) {
 }
 
 func TestInitNeverReplacesAVaultWithSecrets(t *testing.T) {
+	t.Parallel()
 	old := func(t *testing.T, cfg Config) string { return filepath.Join(cfg.Dir, "vault.aiv") }
 	for name, prepare := range map[string]func(t *testing.T, v *Vault, cfg Config){
 		"holds one": func(*testing.T, *Vault, Config) {},
@@ -124,6 +126,7 @@ func TestInitNeverReplacesAVaultWithSecrets(t *testing.T) {
 }
 
 func TestInitRefusesAndLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, r := range map[string]keysource.Request{
 		"empty passphrase": {Provider: keysource.Passphrase},
 		"no variable":      {Provider: keysource.Env},
@@ -141,6 +144,7 @@ func TestInitRefusesAndLeavesNothing(t *testing.T) {
 }
 
 func TestInitBesideAnotherVaultsKeyFile(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "1")
 	second := cfg
@@ -161,6 +165,7 @@ func TestInitBesideAnotherVaultsKeyFile(t *testing.T) {
 }
 
 func TestCanCreate(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, dir string)
 		want    string // "" when a vault may be made
@@ -205,6 +210,7 @@ func touch(t *testing.T, dir string, names ...string) {
 }
 
 func TestDeletedVaultIsNotReplaced(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "1")
 	s := mustSnapshot(t, v)
@@ -231,6 +237,7 @@ func TestDeletedVaultIsNotReplaced(t *testing.T) {
 // A crash at each step of making a vault leaves what the next attempt takes
 // up without a question.
 func TestInitAfterACrashAtEachStep(t *testing.T) {
+	t.Parallel()
 	steps := map[string]func(t *testing.T, v *Vault, id string){
 		"marked": func(*testing.T, *Vault, string) {},
 		"key stored": func(t *testing.T, v *Vault, id string) {
@@ -286,6 +293,7 @@ func TestInitAfterACrashAtEachStep(t *testing.T) {
 }
 
 func TestEnsureByMany(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -307,6 +315,7 @@ func TestEnsureByMany(t *testing.T) {
 }
 
 func TestUnsafePermissionsAreNamed(t *testing.T) {
+	t.Parallel()
 	for name, path := range map[string]func(cfg Config) string{
 		"directory": func(cfg Config) string { return cfg.Dir },
 		"vault":     func(cfg Config) string { return filepath.Join(cfg.Dir, "vault.aiv") },
@@ -329,6 +338,7 @@ func TestUnsafePermissionsAreNamed(t *testing.T) {
 }
 
 func TestDevAndReleaseVaults(t *testing.T) {
+	t.Parallel()
 	for _, dev := range []bool{false, true} {
 		cfg := testConfig(t)
 		cfg.Dev = dev
@@ -348,6 +358,7 @@ func TestDevAndReleaseVaults(t *testing.T) {
 }
 
 func TestErrorsStayReachable(t *testing.T) {
+	t.Parallel()
 	v := open(t, testConfig(t))
 	_, err := v.Snapshot(t.Context())
 	if !errors.Is(err, errNoDocument) {

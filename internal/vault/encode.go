@@ -98,9 +98,5 @@ func (st *State) clone() *State {
 		c := &out.Capabilities[i]
 		c.Hosts, c.Methods, c.Paths = slices.Clone(c.Hosts), slices.Clone(c.Methods), slices.Clone(c.Paths)
 	}
-	if st.RetiredKey != nil {
-		k := *st.RetiredKey
-		out.RetiredKey = &k
-	}
 	return &out
 }

@@ -42,6 +42,7 @@ func wantLocked(t testing.TB, v *Vault) {
 }
 
 func TestPassphraseVault(t *testing.T) {
+	t.Parallel()
 	v, cfg := passVault(t, "correct")
 	put(t, v, "one", "1")
 	if st := v.Status(t.Context()); st.State != Unlocked || !st.Typed {
@@ -73,6 +74,7 @@ func TestPassphraseVault(t *testing.T) {
 }
 
 func TestLockHoldsEverywhereUntilUnlock(t *testing.T) {
+	t.Parallel()
 	for _, r := range []keysource.Request{{Provider: keysource.File}, envRequest(envKey), passRequest("p")} {
 		t.Run(r.Provider, func(t *testing.T) {
 			cfg := testConfig(t)
@@ -114,6 +116,7 @@ func TestLockHoldsEverywhereUntilUnlock(t *testing.T) {
 }
 
 func TestMarkerThatCannotBeReadLocks(t *testing.T) {
+	t.Parallel()
 	for _, content := range []string{"", "{}", `{"aivaultLocked":2,"fromMs":9999999999999}`, `{"aivaultLocked":1,"fromMs":-1}`,
 		`{"aivaultLocked":1,"fromMs":9999999999999,"x":1}`, strings.Repeat(" ", 5000)} {
 		v, _ := fileVault(t)
@@ -128,6 +131,7 @@ func TestMarkerThatCannotBeReadLocks(t *testing.T) {
 }
 
 func TestUnlockForATime(t *testing.T) {
+	t.Parallel()
 	for _, provider := range []string{keysource.File, keysource.Passphrase} {
 		t.Run(provider, func(t *testing.T) {
 			now := time.Now()
@@ -171,6 +175,7 @@ func TestUnlockForATime(t *testing.T) {
 }
 
 func TestTimerLocksWithoutACall(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	start := time.Now()
 	cfg.Clock = func() time.Time { return start } // a clock that stands still
@@ -193,6 +198,7 @@ func TestTimerLocksWithoutACall(t *testing.T) {
 }
 
 func TestWrongPassphrasesWait(t *testing.T) {
+	t.Parallel()
 	_, cfg := passVault(t, "right")
 	var waits []time.Duration
 	try := func(v *Vault, p string) error {
@@ -229,6 +235,7 @@ func TestWrongPassphrasesWait(t *testing.T) {
 }
 
 func TestWaitingCanBeCalledOff(t *testing.T) {
+	t.Parallel()
 	v, _ := passVault(t, "right")
 	must(t, v.writeAttempts(20))
 	v.sleep = sleep
@@ -243,6 +250,7 @@ func TestWaitingCanBeCalledOff(t *testing.T) {
 }
 
 func TestAttemptsCountFromAllProcesses(t *testing.T) {
+	t.Parallel()
 	_, cfg := passVault(t, "right")
 	var wg sync.WaitGroup
 	for range 6 {
@@ -260,6 +268,7 @@ func TestAttemptsCountFromAllProcesses(t *testing.T) {
 }
 
 func TestEnvVault(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	v := open(t, cfg)
 	must(t, v.Init(t.Context(), who, keysource.Request{Provider: keysource.Env, EnvVar: "MY_KEY", Material: envMaterial(envKey)}))
@@ -286,6 +295,7 @@ func TestEnvVault(t *testing.T) {
 // All the ways from one provider to another, with the old key refused each
 // time.
 func TestRotateBetweenAllProviders(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	v := open(t, cfg)
 	other := open(t, cfg)
@@ -351,6 +361,7 @@ func TestRotateBetweenAllProviders(t *testing.T) {
 }
 
 func TestRotateRefused(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "1")
 	must(t, v.Rotate(t.Context(), who, envRequest(envKey)))

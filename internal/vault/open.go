@@ -239,7 +239,7 @@ func (v *Vault) openKeys(ctx context.Context, h header, m keysource.Material) (*
 // what fails is tried again at the next opening. v.mu is held.
 func (v *Vault) tidy(ctx context.Context, s *Snapshot, held bool) {
 	cfg := v.keyConfig(s.header.ID)
-	if s.confirmed && s.state.RetiredKey == nil && !exists(v.path(creatingName)) && !keysource.Leftover(cfg, s.header.Key) {
+	if s.confirmed && !exists(v.path(rekeyingName)) && !exists(v.path(creatingName)) && !keysource.Leftover(cfg, s.header.Key) {
 		return
 	}
 	if !held {
@@ -258,10 +258,7 @@ func (v *Vault) tidy(ctx context.Context, s *Snapshot, held bool) {
 	if err != nil || v.confirm(ctx, log, s) != nil {
 		return
 	}
-	_ = keysource.Settle(ctx, cfg, s.header.Key)
-	if old := s.state.RetiredKey; old != nil {
-		_ = keysource.Forget(ctx, cfg, *old, s.header.Key)
-	}
+	v.settleKeys(ctx, cfg, s.header.Key)
 	_ = v.endCreation()
 }
 

@@ -42,9 +42,6 @@ func (v *Vault) replace(ctx context.Context, who *audit.Caller, r keysource.Requ
 	st := &State{Version: StateVersion, AuditKey: v.auditKey(ctx)}
 	cfg := v.keyConfig(h.ID)
 	old := h.Key
-	if old.Provider == keysource.File {
-		st.RetiredKey = &old
-	}
 	key, err := v.prepareKey(ctx, cfg, old, r)
 	if err != nil {
 		return err
@@ -54,11 +51,11 @@ func (v *Vault) replace(ctx context.Context, who *audit.Caller, r keysource.Requ
 	h.Key = key.Params
 	if err := v.firstState(ctx, log, seen.gen, h, key, st, who); err != nil {
 		if !errors.As(err, new(notWritten)) {
-			v.abandonKey(ctx, cfg, key.Params, old)
+			v.settleKeys(ctx, cfg, old)
 		}
 		return err
 	}
-	v.dropOldKey(ctx, cfg, old, key.Params)
+	v.settleKeys(ctx, cfg, key.Params)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
-	"moldable.sh/aivault/internal/keysource"
 )
 
 // StateVersion is the version of the sealed state's format.
@@ -19,9 +18,6 @@ type State struct {
 	Capabilities []Capability `json:"capabilities"` // custom ones
 	AuditKey     string       `json:"auditKey"`     // Ed25519 seed, base64url, that signs the log's checkpoints
 	AuditHead    audit.Head   `json:"auditHead"`    // where the log stood when this state was sealed
-	// RetiredKey is the key in use before the last rotation, as long as a
-	// file of it may still have to be removed.
-	RetiredKey *keysource.Params `json:"retiredKey,omitzero"`
 }
 
 // Secret is a secret's description with its sealed value.

@@ -26,6 +26,7 @@ func write(t testing.TB, path string, b []byte) {
 
 // One flipped bit anywhere in the document is an error that names the vault.
 func TestEveryByteIsGuarded(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "sk-value")
 	path := filepath.Join(cfg.Dir, "vault.aiv")
@@ -60,6 +61,7 @@ func TestEveryByteIsGuarded(t *testing.T) {
 // The same for a vault with a passphrase, where a damaged parameter must not
 // be taken for a wrong guess that costs a gigabyte.
 func TestEveryHeaderByteOfAPassphraseVault(t *testing.T) {
+	t.Parallel()
 	v, cfg := passVault(t, "p")
 	put(t, v, "one", "1")
 	path := filepath.Join(cfg.Dir, "vault.aiv")
@@ -81,6 +83,7 @@ func TestEveryHeaderByteOfAPassphraseVault(t *testing.T) {
 }
 
 func TestAbsurdHeaders(t *testing.T) {
+	t.Parallel()
 	v, cfg := passVault(t, "p")
 	path := filepath.Join(cfg.Dir, "vault.aiv")
 	whole := string(read(t, path))
@@ -117,6 +120,7 @@ func TestAbsurdHeaders(t *testing.T) {
 }
 
 func TestHugeFileIsRefusedUnread(t *testing.T) {
+	t.Parallel()
 	_, cfg := fileVault(t)
 	must(t, os.Truncate(filepath.Join(cfg.Dir, "vault.aiv"), maxFile+1))
 	_, err := open(t, cfg).Snapshot(t.Context())
@@ -124,6 +128,7 @@ func TestHugeFileIsRefusedUnread(t *testing.T) {
 }
 
 func TestOldCopyIsRefused(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	path := filepath.Join(cfg.Dir, "vault.aiv")
 	copies := [][]byte{read(t, path)}
@@ -164,6 +169,7 @@ func TestOldCopyIsRefused(t *testing.T) {
 
 // The log that the vault leans on: missing, broken, shorter, another's.
 func TestDamagedLogIsRefused(t *testing.T) {
+	t.Parallel()
 	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
 	for name, c := range map[string]struct {
 		damage func(t *testing.T, log []byte) []byte // nil: remove
@@ -207,6 +213,7 @@ func TestDamagedLogIsRefused(t *testing.T) {
 // A document whose confirmation a crash kept back opens, and the log is
 // completed once.
 func TestMissingConfirmationIsMade(t *testing.T) {
+	t.Parallel()
 	for _, cut := range []int{0, 1} { // whole lines, and a torn one
 		v, cfg := fileVault(t)
 		put(t, v, "a", "1")
@@ -231,6 +238,7 @@ func TestMissingConfirmationIsMade(t *testing.T) {
 // While another process holds the lock, a reader opens without completing
 // the log; a writer completes it first.
 func TestUnconfirmedDocumentOfARunningWriter(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "a", "1")
 	must(t, v.Close())
@@ -253,6 +261,7 @@ func TestUnconfirmedDocumentOfARunningWriter(t *testing.T) {
 
 // A record in the log cannot pose as a confirmation, whatever a caller names.
 func TestForgedConfirmationInAName(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "a", "1")
 	log, err := v.Audit(t.Context())
@@ -267,6 +276,7 @@ func TestForgedConfirmationInAName(t *testing.T) {
 }
 
 func TestKeyFileTampering(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "a", "1")
 	good := string(read(t, cfg.DefaultKeyFile))

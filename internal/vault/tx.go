@@ -71,7 +71,6 @@ func (tx *Tx) finish(base *Snapshot) error {
 	}
 	// What no change may touch.
 	st.Version, st.AuditKey, st.AuditHead = base.state.Version, base.state.AuditKey, base.state.AuditHead
-	st.RetiredKey = base.state.RetiredKey
 	if err := st.check(); err != nil {
 		return api.Errorf(api.Internal, "vault: refuse the changed state: %w", err)
 	}

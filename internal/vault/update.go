@@ -7,7 +7,6 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
-	"moldable.sh/aivault/internal/keysource"
 )
 
 // Update applies one change: fn edits the copy that tx holds. rec is written
@@ -64,11 +63,7 @@ func (v *Vault) update(ctx context.Context, rec audit.Record, fn func(tx *Tx) er
 	if err := tx.finish(base); err != nil {
 		return nil, err
 	}
-	st := tx.State
-	if old := base.state.RetiredKey; old != nil && keysource.Forget(ctx, v.keyConfig(base.header.ID), *old, base.header.Key) == nil {
-		st.RetiredKey = nil
-	}
-	return v.commit(ctx, log, change{base.gen, base.next(), st, base.keys, *tx.Record})
+	return v.commit(ctx, log, change{base.gen, base.next(), tx.State, base.keys, *tx.Record})
 }
 
 // begin returns the state to change, confirmed in the log. vault.lock is held.

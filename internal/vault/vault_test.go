@@ -140,6 +140,7 @@ func events(t testing.TB, v *Vault) []string {
 }
 
 func TestNothingIsMadeBeforeInit(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	v := open(t, cfg)
 	if s := v.Status(t.Context()); s.State != None || s.Problem != nil {
@@ -162,6 +163,7 @@ func TestNothingIsMadeBeforeInit(t *testing.T) {
 }
 
 func TestWriteAndReadAgain(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	s := put(t, v, "one", "sk-first")
 	if s.Generation() != 2 || s.Secret("one") == nil || s.Secret("two") != nil {
@@ -195,6 +197,7 @@ func mustSnapshot(t testing.TB, v *Vault) *Snapshot {
 }
 
 func TestNoPlaintextOnDisk(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "sk-very-secret-value")
 	must(t, filepath.WalkDir(cfg.Dir, func(path string, d os.DirEntry, err error) error {
@@ -220,6 +223,7 @@ func TestNoPlaintextOnDisk(t *testing.T) {
 }
 
 func TestAnErrorOfTheChangeChangesNothing(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "x")
 	before, err := os.ReadFile(filepath.Join(cfg.Dir, "vault.aiv"))
@@ -246,6 +250,7 @@ func TestAnErrorOfTheChangeChangesNothing(t *testing.T) {
 }
 
 func TestTx(t *testing.T) {
+	t.Parallel()
 	v, _ := fileVault(t)
 	clock := time.UnixMilli(1_700_000_000_123)
 	v.cfg.Clock = func() time.Time { return clock }
@@ -276,6 +281,7 @@ func TestTx(t *testing.T) {
 
 // What binds a value to its place is not to be edited around the seal.
 func TestChangedContextWithoutSealIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, edit := range map[string]func(st *State){
 		"scope":   func(st *State) { st.Secrets[0].Scope = "workspace:w" },
 		"pin":     func(st *State) { st.Secrets[0].Pin = "github" },
@@ -313,6 +319,7 @@ func TestChangedContextWithoutSealIsRefused(t *testing.T) {
 }
 
 func TestSnapshotIsCachedAndFollowsOthers(t *testing.T) {
+	t.Parallel()
 	v, cfg := fileVault(t)
 	put(t, v, "one", "1")
 	a, b := mustSnapshot(t, v), mustSnapshot(t, v)
@@ -331,6 +338,7 @@ func TestSnapshotIsCachedAndFollowsOthers(t *testing.T) {
 }
 
 func TestClosedVaultOpensNothing(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t)
 	v := New(cfg)
 	must(t, v.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
