@@ -1,0 +1,337 @@
+package redact
+
+import (
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxUnit is the longest spelling of one character that is understood, in
+// bytes: an HTML number behind a spelling of its '&' behind one of its '\'.
+const (
+	maxUnit    = 36
+	maxNesting = 2  // escapes of an escape's introducer
+	maxDigits  = 8  // of an HTML number, leading zeros included
+	maxUnits   = 16 // readings of one position
+)
+
+func introduces(c byte) bool { return c == '\\' || c == '%' || c == '&' }
+
+// unit is one reading of the text at some position: the bytes that it stands
+// for, and where the next unit begins.
+type unit struct {
+	b    [4]byte
+	n    int
+	next int
+}
+
+// units are all readings of one position: as it stands, and as an escape.
+type units struct {
+	u    [maxUnits]unit
+	n    int
+	more bool // there may be others: the text ends inside an escape
+}
+
+// at reads b[i], which introduces an escape or stands for itself. The literal
+// reading is the first.
+func (us *units) at(b []byte, i int, eof bool) {
+	us.n, us.more = 0, false
+	us.add(b[i], i+1)
+	us.escape(b[i], b, i+1, eof, maxNesting)
+}
+
+func (us *units) add(c byte, next int) {
+	if us.n < maxUnits {
+		us.u[us.n] = unit{b: [4]byte{c}, n: 1, next: next}
+		us.n++
+	}
+}
+
+func (us *units) addRune(r rune, next int) {
+	if us.n < maxUnits {
+		u := &us.u[us.n]
+		u.n, u.next = utf8.EncodeRune(u.b[:], r), next
+		us.n++
+	}
+}
+
+// escape adds what an escape introduced by c, whose body begins at b[i],
+// stands for. Where that is itself an introducer, its body is tried too: text
+// is often escaped twice, JSON within JSON above all.
+func (us *units) escape(c byte, b []byte, i int, eof bool, nesting int) {
+	r, isByte, next, st := decode(c, b, i, eof)
+	if st != complete {
+		us.more = us.more || st == truncated
+		return
+	}
+	if isByte || r < 0x100 {
+		us.add(byte(r), next) // U+0080 to U+00FF: a byte to some, two to others
+	}
+	if !isByte && r >= utf8.RuneSelf {
+		us.addRune(r, next)
+	}
+	if r >= utf8.RuneSelf || !introduces(byte(r)) || nesting == 0 {
+		return
+	}
+	us.escape(byte(r), b, next, eof, nesting-1)
+	if r != '\\' {
+		return
+	}
+	// \\\" is what is left of " within JSON within JSON.
+	switch {
+	case next == len(b):
+		us.more = us.more || !eof
+	case b[next] == '\\':
+		r, _, next, st := decode('\\', b, next+1, eof)
+		us.more = us.more || st == truncated
+		if st == complete && (r == '"' || r == '\\' || r == '/' || r == '\'') {
+			us.add(byte(r), next)
+		}
+	}
+}
+
+type status int
+
+const (
+	none      status = iota // no escape
+	complete                // decoded
+	truncated               // the text ends inside what may be one
+)
+
+func ended(eof bool) status {
+	if eof {
+		return none
+	}
+	return truncated
+}
+
+// decode reads the body of an escape. isByte tells a byte from a character.
+func decode(introducer byte, b []byte, i int, eof bool) (r rune, isByte bool, next int, st status) {
+	if i == len(b) {
+		return 0, false, 0, ended(eof)
+	}
+	switch introducer {
+	case '%':
+		r, next, st = hexDigits(b, i, 2, eof)
+		return r, true, next, st
+	case '\\':
+		return decodeBackslash(b, i, eof)
+	case '&':
+		if b[i] == '#' {
+			r, next, st = decodeNumber(b, i+1, eof)
+		} else {
+			r, next, st = decodeName(b, i, eof)
+		}
+	}
+	return r, false, next, st
+}
+
+func decodeBackslash(b []byte, i int, eof bool) (r rune, isByte bool, next int, st status) {
+	switch b[i] {
+	case '"', '\\', '/', '\'':
+		return rune(b[i]), true, i + 1, complete
+	case 'b':
+		return '\b', true, i + 1, complete
+	case 'f':
+		return '\f', true, i + 1, complete
+	case 'n':
+		return '\n', true, i + 1, complete
+	case 'r':
+		return '\r', true, i + 1, complete
+	case 't':
+		return '\t', true, i + 1, complete
+	case 'x':
+		r, next, st = hexDigits(b, i+1, 2, eof)
+		return r, true, next, st
+	case 'u':
+		r, next, st = hexDigits(b, i+1, 4, eof)
+		if st != complete || !utf16.IsSurrogate(r) {
+			return r, false, next, st
+		}
+		for _, c := range []byte{'\\', 'u'} {
+			if next == len(b) {
+				return 0, false, 0, ended(eof)
+			}
+			if b[next] != c {
+				return 0, false, 0, none
+			}
+			next++
+		}
+		low, next, st := hexDigits(b, next, 4, eof)
+		if st != complete {
+			return 0, false, 0, st
+		}
+		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+			return 0, false, 0, none
+		}
+		return r, false, next, complete
+	}
+	return 0, false, 0, none
+}
+
+func hexDigit(c byte) (rune, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return rune(c - '0'), true
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return rune(c|0x20-'a') + 10, true
+	}
+	return 0, false
+}
+
+// hexDigits reads exactly n digits.
+func hexDigits(b []byte, i, n int, eof bool) (r rune, next int, st status) {
+	for end := i + n; i < end; i++ {
+		if i >= len(b) {
+			return 0, 0, ended(eof)
+		}
+		d, ok := hexDigit(b[i])
+		if !ok {
+			return 0, 0, none
+		}
+		r = r<<4 | d
+	}
+	return r, i, complete
+}
+
+// decodeNumber reads what follows "&#". Browsers do without the semicolon.
+func decodeNumber(b []byte, i int, eof bool) (r rune, next int, st status) {
+	base := rune(10)
+	if i < len(b) && b[i]|0x20 == 'x' {
+		base, i = 16, i+1
+	}
+	digits := 0
+	for ; i < len(b); i++ {
+		d, ok := hexDigit(b[i])
+		if !ok || d >= base {
+			break
+		}
+		if digits++; digits > maxDigits {
+			return 0, 0, none
+		}
+		r = r*base + d
+		if r > utf8.MaxRune {
+			return 0, 0, none
+		}
+	}
+	if i == len(b) && !eof {
+		return 0, 0, truncated
+	}
+	if digits == 0 || !utf8.ValidRune(r) {
+		return 0, 0, none
+	}
+	if i < len(b) && b[i] == ';' {
+		i++
+	}
+	return r, i, complete
+}
+
+// entityNames are the names that entity knows, each behind a space.
+const (
+	entityNames = " amp lt gt quot AMP LT GT QUOT apos sol bsol colon semi comma period excl quest num dollar" +
+		" percnt ast midast plus equals commat lowbar UnderBar grave DiacriticalGrave Hat lpar rpar lsqb lbrack" +
+		" rsqb rbrack lcub lbrace rcub rbrace verbar vert VerticalLine NewLine Tab "
+	longestName = len("DiacriticalGrave")
+	longestBare = len("quot")
+)
+
+// entity is the ASCII character of an HTML name. Only what HTML itself needs
+// is bare: understood without a semicolon.
+func entity(name []byte) (c byte, bare bool) {
+	switch string(name) {
+	case "amp", "AMP":
+		return '&', true
+	case "lt", "LT":
+		return '<', true
+	case "gt", "GT":
+		return '>', true
+	case "quot", "QUOT":
+		return '"', true
+	case "apos":
+		return '\'', false
+	case "sol":
+		return '/', false
+	case "bsol":
+		return '\\', false
+	case "colon":
+		return ':', false
+	case "semi":
+		return ';', false
+	case "comma":
+		return ',', false
+	case "period":
+		return '.', false
+	case "excl":
+		return '!', false
+	case "quest":
+		return '?', false
+	case "num":
+		return '#', false
+	case "dollar":
+		return '$', false
+	case "percnt":
+		return '%', false
+	case "ast", "midast":
+		return '*', false
+	case "plus":
+		return '+', false
+	case "equals":
+		return '=', false
+	case "commat":
+		return '@', false
+	case "lowbar", "UnderBar":
+		return '_', false
+	case "grave", "DiacriticalGrave":
+		return '`', false
+	case "Hat":
+		return '^', false
+	case "lpar":
+		return '(', false
+	case "rpar":
+		return ')', false
+	case "lsqb", "lbrack":
+		return '[', false
+	case "rsqb", "rbrack":
+		return ']', false
+	case "lcub", "lbrace":
+		return '{', false
+	case "rcub", "rbrace":
+		return '}', false
+	case "verbar", "vert", "VerticalLine":
+		return '|', false
+	case "NewLine":
+		return '\n', false
+	case "Tab":
+		return '\t', false
+	}
+	return 0, false
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// decodeName reads what follows "&".
+func decodeName(b []byte, i int, eof bool) (r rune, next int, st status) {
+	end := i
+	for end < len(b) && end-i <= longestName && isLetter(b[end]) {
+		end++
+	}
+	name := b[i:end]
+	if end == len(b) && !eof {
+		var want [longestName + 2]byte
+		want[0] = ' '
+		if n := copy(want[1:], name); strings.Contains(entityNames, string(want[:1+n])) {
+			return 0, 0, truncated
+		}
+	}
+	if end < len(b) && b[end] == ';' {
+		if c, _ := entity(name); c != 0 {
+			return rune(c), end + 1, complete
+		}
+	}
+	for n := min(len(name), longestBare); n > 1; n-- {
+		if c, bare := entity(name[:n]); bare {
+			return rune(c), i + n, complete
+		}
+	}
+	return 0, 0, none
+}
