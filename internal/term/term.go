@@ -35,12 +35,20 @@ func NewStyle(out any, noColor, termName string) Style {
 	return Style{on: IsTerminal(out) && noColor == "" && termName != "dumb"}
 }
 
-// Bold, Dim, Red, Green and Yellow mark text, which must not be untrusted
-// unless Line has seen it.
-func (s Style) Bold(text string) string   { return s.sgr("1", text) }
-func (s Style) Dim(text string) string    { return s.sgr("2", text) }
-func (s Style) Red(text string) string    { return s.sgr("31", text) }
-func (s Style) Green(text string) string  { return s.sgr("32", text) }
+// Bold marks a head. What is marked must not be untrusted text unless Line
+// has seen it; so with the others.
+func (s Style) Bold(text string) string { return s.sgr("1", text) }
+
+// Dim marks what is beside the point.
+func (s Style) Dim(text string) string { return s.sgr("2", text) }
+
+// Red marks an error.
+func (s Style) Red(text string) string { return s.sgr("31", text) }
+
+// Green marks what went as it should.
+func (s Style) Green(text string) string { return s.sgr("32", text) }
+
+// Yellow marks what a person should know of.
 func (s Style) Yellow(text string) string { return s.sgr("33", text) }
 
 func (s Style) sgr(code, text string) string {
