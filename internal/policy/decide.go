@@ -39,7 +39,34 @@ func Decide(c *Capability, r *Request) (Decision, error) {
 		return Decision{}, api.Errorf(api.PolicyViolation, "%s allows the paths %s, not %s", c.ID, someRules(c.Paths), quote(r.path)).
 			WithHint("aivault capability describe %s", c.ID)
 	}
+	if err := matchHeaders(c, r); err != nil {
+		return Decision{}, err
+	}
 	return Decision{Host: c.Hosts[0], Rule: c.Paths[best].text}, nil
+}
+
+// matchHeaders checks the headers that tell one operation from another where
+// all share a path. A name given twice is refused: which of the two counts is
+// the upstream's to say.
+func matchHeaders(c *Capability, r *Request) error {
+	for _, line := range c.MatchHeader {
+		name, _, _ := strings.Cut(line, ": ")
+		var given []string
+		for i := range r.headers {
+			if foldedEqual(r.headers[i].Name, name) {
+				given = append(given, r.headers[i].Value)
+			}
+		}
+		allowed := func(l string) bool {
+			n, value, ok := strings.Cut(l, ": ")
+			return ok && foldedEqual(n, name) && len(given) == 1 && given[0] == value
+		}
+		if !slices.ContainsFunc(c.MatchHeader, allowed) {
+			return api.Errorf(api.PolicyViolation, "%s allows only certain values of the header %s, given once", c.ID, plain(name)).
+				WithHint("aivault capability describe %s", c.ID)
+		}
+	}
+	return nil
 }
 
 // someRules lists rules for an error text, the first few of many.

@@ -147,18 +147,11 @@ func (p *PathRule) specificity() int {
 			text += len(part)
 		}
 	}
-	n := len(p.segments)
+	rank := len(p.segments)<<21 | literal<<11 | min(text, 1023)<<1 // MaxRule keeps each below 1024
 	if p.exact || p.open {
-		n = min(n+1, 1023) // narrower than the same prefix
+		rank++ // narrower than the same prefix
 	}
-	return n<<21 | min(literal, 1023)<<11 | min(text, 1023)<<1 | b2i(p.exact)
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	return rank
 }
 
 // Literal returns the path that the rule stands for when it has no '*'.
@@ -173,6 +166,9 @@ type Capability struct {
 	Methods  []string
 	Paths    []PathRule
 	Off      bool // refused to everyone
+	// MatchHeader are "Name: value" lines that the request must carry: one of
+	// each name that is listed here, and that name once.
+	MatchHeader []string
 	// Default call; empty where there is none.
 	DefaultMethod, DefaultPath string
 }
