@@ -1,0 +1,332 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moldable.sh/aivault/internal/aivaulttest"
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/server"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+// site is the API on a socket, where every connection has one given caller.
+type site struct {
+	*http.Client
+	socket string
+	log    *bytes.Buffer
+}
+
+func serveTo(t *testing.T, cfg server.Config, who *grant.Caller) site {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := site{socket: filepath.Join(dir, "s"), log: new(bytes.Buffer)}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(s.log, nil))
+	}
+	l, err := net.Listen("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: server.New(cfg), ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+		if who == nil {
+			return ctx
+		}
+		return server.WithCaller(ctx, *who)
+	}, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	tr := &http.Transport{DisableCompression: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", s.socket)
+	}}
+	s.Client = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	t.Cleanup(func() { tr.CloseIdleConnections(); srv.Close(); <-done })
+	return s
+}
+
+func start(t *testing.T, o aivaulttest.Options, who grant.Caller) (*aivaulttest.Aivault, site) {
+	t.Helper()
+	v := aivaulttest.Start(t, o)
+	return v, serveTo(t, server.Config{Broker: v.Broker, Admin: v.Admin, Vault: v.Vault, Daemon: &api.DaemonStatus{Socket: "/s", PID: 1, Version: "v"}}, &who)
+}
+
+// send makes one request from a method, a path, a body and header lines.
+func (s site) send(t *testing.T, method, path, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://aivault"+path, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range header {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Add(name, value)
+		if name == "Content-Type" {
+			req.Header.Set(name, value)
+		}
+	}
+	resp, err := s.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	if resp.Header.Get(api.HeaderAPI) != fmt.Sprint(api.Version) {
+		t.Errorf("%s %s: %s is %q", method, path, api.HeaderAPI, resp.Header.Get(api.HeaderAPI))
+	}
+	return resp, string(b)
+}
+
+// refused checks an error answer.
+func refused(t *testing.T, what string, resp *http.Response, body string, status int, code api.Code) {
+	t.Helper()
+	var e api.Error
+	if err := strictjson.Unmarshal([]byte(body), &e); err != nil {
+		t.Errorf("%s: %d %q: %v", what, resp.StatusCode, body, err)
+		return
+	}
+	if resp.StatusCode != status || e.Code != code || e.Message == "" || resp.Header.Get(api.HeaderAnswer) != "" {
+		t.Errorf("%s: %d %+v, want %d %s", what, resp.StatusCode, e, status, code)
+	}
+}
+
+// path fills a pattern.
+func path(pattern string) string {
+	before, _, has := strings.Cut(pattern, "{")
+	if !has {
+		return pattern
+	}
+	_, after, _ := strings.Cut(pattern, "}")
+	return before + "some%2Fid" + after
+}
+
+func TestOperatorRoutesTellOthersNothing(t *testing.T) {
+	v, s := start(t, aivaulttest.Options{}, aivaulttest.Agent())
+	v.Create(t, "OPENAI_API_KEY", "sk-very-secret-value")
+	var first string
+	routes := 0
+	for _, rt := range server.Routes() {
+		if !rt.Operator {
+			continue
+		}
+		routes++
+		for _, body := range []string{"", "{}", "not JSON", `{"name":"X","value":"y"}`} {
+			if body != "" && (rt.Method == "GET" || rt.Method == "DELETE") {
+				continue
+			}
+			resp, got := s.send(t, rt.Method, path(rt.Pattern), body)
+			refused(t, rt.Method+" "+rt.Pattern, resp, got, 403, api.OperatorRequired)
+			if first == "" {
+				first = got
+			}
+			if got != first {
+				t.Errorf("%s %s answers %q, others %q", rt.Method, rt.Pattern, got, first)
+			}
+		}
+	}
+	if routes < 12 {
+		t.Errorf("only %d operator routes were tried", routes)
+	}
+	if n := len(aivaulttest.Events(v.Records(t), "operator.refused")); n < routes {
+		t.Errorf("%d refusals are in the audit log, for %d routes", n, routes)
+	}
+	list, err := v.Admin.Secrets(t.Context(), aivaulttest.Operator())
+	if err != nil || len(list.Secrets) != 1 {
+		t.Errorf("the vault changed: %+v %v", list, err)
+	}
+}
+
+func TestWithoutACallerNothingIsServed(t *testing.T) {
+	v := aivaulttest.Start(t, aivaulttest.Options{})
+	s := serveTo(t, server.Config{Broker: v.Broker, Admin: v.Admin, Vault: v.Vault}, nil)
+	for _, rt := range server.Routes() {
+		resp, body := s.send(t, rt.Method, path(rt.Pattern), "")
+		refused(t, rt.Pattern, resp, body, 403, api.PolicyViolation)
+	}
+}
+
+func TestUnknownRoutesAndMethods(t *testing.T) {
+	_, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
+	for _, p := range []string{"/", "/aivault", "/aivault/", "/aivault/status/", "/aivault//status", "/aivault/./status", "/aivault/stat%75s", "/Aivault/status",
+		"/aivault/secrets/", "/aivault/secrets/a/b", "/aivault/secrets/a/rotate/x", "/aivault/capabilities/", "/aivault/credentials/a/b", "/debug/pprof/", "/v/openai"} {
+		resp, body := s.send(t, "GET", p, "")
+		if resp.StatusCode == 405 {
+			continue // a path that another method knows
+		}
+		refused(t, p, resp, body, 404, api.InvalidRequest)
+	}
+	for _, c := range []struct{ method, path, allow string }{
+		{"PUT", api.RouteProxy, "POST"}, {"GET", api.RouteProxy, "POST"}, {"POST", api.RouteStatus, "GET"}, {"HEAD", api.RouteStatus, "GET"},
+		{"OPTIONS", api.RouteSecrets, "GET, POST"}, {"PATCH", api.RouteCapabilities + "/a/b", "GET, DELETE"}, {"TRACE", api.RouteLock, "POST"},
+	} {
+		resp, body := s.send(t, c.method, c.path, "")
+		if c.method != "HEAD" {
+			refused(t, c.method+" "+c.path, resp, body, 405, api.InvalidRequest)
+		}
+		if resp.StatusCode != 405 || resp.Header.Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d, Allow %q", c.method, c.path, resp.StatusCode, resp.Header.Get("Allow"))
+		}
+	}
+}
+
+func TestBrowsersAreRefused(t *testing.T) {
+	_, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
+	for _, h := range []string{"Origin: null", "Origin: https://evil.example", "origin: x", "Sec-Fetch-Site: same-origin", "sec-fetch-mode: cors", "Sec-Fetch-Dest: empty", "Origin: "} {
+		for _, rt := range server.Routes() {
+			resp, body := s.send(t, rt.Method, path(rt.Pattern), "", h)
+			refused(t, h+" "+rt.Pattern, resp, body, 403, api.PolicyViolation)
+		}
+	}
+	if resp, _ := s.send(t, "GET", api.RouteStatus, "", "Sec-Fetching: x", "X-Origin: y"); resp.StatusCode != 200 {
+		t.Errorf("headers that only look like a browser's: %d", resp.StatusCode)
+	}
+}
+
+func TestRequestsAreReadStrictly(t *testing.T) {
+	v, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
+	v.Create(t, "OPENAI_API_KEY", "sk-very-secret-value")
+	const decoy = "sk-decoy-that-no-error-repeats"
+	good := `{"name":"N1","value":"` + decoy + `"}`
+	for _, c := range []struct {
+		name, method, path, body string
+		header                   []string
+		status                   int
+		code                     api.Code
+	}{
+		{"duplicate key", "POST", api.RouteSecrets, `{"name":"A","name":"B","value":"` + decoy + `"}`, nil, 400, api.InvalidRequest},
+		{"unknown field", "POST", api.RouteSecrets, `{"name":"A","value":"` + decoy + `","url":"https://evil"}`, nil, 400, api.InvalidRequest},
+		{"other case", "POST", api.RouteSecrets, `{"Name":"A","value":"` + decoy + `"}`, nil, 400, api.InvalidRequest},
+		{"trailing bytes", "POST", api.RouteSecrets, good + "{}", nil, 400, api.InvalidRequest},
+		{"byte order mark", "POST", api.RouteSecrets, "\ufeff" + good, nil, 400, api.InvalidRequest},
+		{"invalid UTF-8", "POST", api.RouteSecrets, "{\"name\":\"\xff\",\"value\":\"" + decoy + "\"}", nil, 400, api.InvalidRequest},
+		{"value is no string", "POST", api.RouteSecrets, `{"name":"A","value":["` + decoy + `"]}`, nil, 400, api.InvalidRequest},
+		{"array", "POST", api.RouteSecrets, `["` + decoy + `"]`, nil, 400, api.InvalidRequest},
+		{"null", "POST", api.RouteSecrets, `null`, nil, 400, api.InvalidRequest},
+		{"deep", "POST", api.RouteSecrets, strings.Repeat("[", 100000), nil, 400, api.InvalidRequest},
+		{"form type", "POST", api.RouteSecrets, good, []string{"Content-Type: application/x-www-form-urlencoded"}, 400, api.InvalidRequest},
+		{"text type", "POST", api.RouteSecrets, good, []string{"Content-Type: text/plain"}, 400, api.InvalidRequest},
+		{"broken type", "POST", api.RouteSecrets, good, []string{"Content-Type: application/json;;"}, 400, api.InvalidRequest},
+		{"parts elsewhere", "POST", api.RouteSecrets, good, []string{"Content-Type: multipart/form-data; boundary=x"}, 400, api.InvalidRequest},
+		{"encoded", "POST", api.RouteSecrets, good, []string{"Content-Encoding: gzip"}, 400, api.InvalidRequest},
+		{"no body", "POST", api.RouteSecrets, "", nil, 400, api.InvalidRequest},
+		{"query", "POST", api.RouteSecrets + "?value=" + decoy, good, nil, 400, api.InvalidRequest},
+		{"body of a GET", "GET", api.RouteSecrets, "{}", nil, 400, api.InvalidRequest},
+		{"body of a DELETE", "DELETE", api.RouteSecrets + "/x", "{}", nil, 400, api.InvalidRequest},
+		{"lock with fields", "POST", api.RouteLock, `{"forMs":1}`, nil, 400, api.InvalidRequest},
+		{"too large", "POST", api.RouteSecrets, `{"name":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 413, api.RequestTooLarge},
+		{"call too large", "POST", api.RouteProxy, `{"capability":"` + strings.Repeat("x", 21<<20) + `"}`, nil, 413, api.RequestTooLarge},
+		{"a url in a call", "POST", api.RouteProxy, `{"capability":"openai/models","request":{"url":"https://evil"}}`, nil, 400, api.InvalidRequest},
+		{"a host in a call", "POST", api.RouteProxy, `{"capability":"openai/models","host":"evil","request":{}}`, nil, 400, api.InvalidRequest},
+		{"limit 0", "GET", api.RouteAudit + "?limit=0", "", nil, 400, api.InvalidRequest},
+		{"limit twice", "GET", api.RouteAudit + "?limit=1&limit=2", "", nil, 400, api.InvalidRequest},
+		{"another query", "GET", api.RouteAudit + "?since=1", "", nil, 400, api.InvalidRequest},
+		{"huge limit", "GET", api.RouteAudit + "?limit=99999999999999999999", "", nil, 400, api.InvalidRequest},
+	} {
+		resp, body := s.send(t, c.method, c.path, c.body, c.header...)
+		refused(t, c.name, resp, body, c.status, c.code)
+		if strings.Contains(body, decoy) {
+			t.Errorf("%s: the error repeats the value: %s", c.name, body)
+		}
+	}
+	// And the twins that are let through.
+	if resp, body := s.send(t, "POST", api.RouteSecrets, good, "Content-Type: application/json; charset=utf-8"); resp.StatusCode != 200 || strings.Contains(body, decoy) {
+		t.Errorf("a good request: %d %s", resp.StatusCode, body)
+	}
+	if resp, body := s.send(t, "GET", api.RouteAudit+"?limit=2", ""); resp.StatusCode != 200 || !strings.Contains(body, "secret.created") {
+		t.Errorf("audit: %d %s", resp.StatusCode, body)
+	}
+	if strings.Contains(s.log.String(), decoy) {
+		t.Error("the log holds the value")
+	}
+}
+
+// A body without a declared length meets the same bound.
+func TestAnUndeclaredBodyIsBounded(t *testing.T) {
+	_, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
+	req, err := http.NewRequest("POST", "http://aivault"+api.RouteSecrets, io.MultiReader(strings.NewReader(`{"name":"`), endless{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != 413 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestReferencesKeepTheirSlashes(t *testing.T) {
+	v, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
+	v.Create(t, "OPENAI_API_KEY", "sk-very-secret-value")
+	for _, p := range []string{"/openai/chat-completions", "/openai%2Fchat-completions"} {
+		if resp, body := s.send(t, "GET", api.RouteCapabilities+p, ""); resp.StatusCode != 200 || !strings.Contains(body, "openai/chat-completions") {
+			t.Errorf("%s: %d %s", p, resp.StatusCode, body)
+		}
+	}
+	resp, body := s.send(t, "GET", api.RouteCapabilities+"/no/such", "")
+	refused(t, "no such capability", resp, body, 404, api.CapabilityNotFound)
+	if resp, body := s.send(t, "DELETE", api.RouteSecrets+"/OPENAI_API_KEY", ""); resp.StatusCode != 200 {
+		t.Errorf("delete by name: %d %s", resp.StatusCode, body)
+	}
+}
+
+func TestAPanicTellsNothing(t *testing.T) {
+	who := aivaulttest.Operator()
+	s := serveTo(t, server.Config{}, &who) // no broker: every route that needs one panics
+	resp, body := s.send(t, "GET", api.RouteCapabilities, "")
+	refused(t, "panic", resp, body, 500, api.Internal)
+	if strings.Contains(body, "nil") || strings.Contains(body, "goroutine") {
+		t.Errorf("the answer is %s", body)
+	}
+	if !strings.Contains(s.log.String(), "panic") {
+		t.Error("the log does not say where")
+	}
+}
+
+func TestBusyCountsEveryRequest(t *testing.T) {
+	v := aivaulttest.Start(t, aivaulttest.Options{})
+	who := aivaulttest.Operator()
+	sum, calls := 0, 0
+	s := serveTo(t, server.Config{Broker: v.Broker, Admin: v.Admin, Vault: v.Vault, Busy: func(d int) { sum += d; calls++ }}, &who)
+	s.send(t, "GET", api.RouteStatus, "")
+	s.send(t, "GET", "/nothing", "")
+	s.CloseIdleConnections()
+	if sum != 0 || calls != 4 {
+		t.Errorf("busy was called %d times, in all %d", calls, sum)
+	}
+}
