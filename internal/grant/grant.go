@@ -27,10 +27,11 @@ type Scope struct {
 // Global is the scope that every call sees.
 var Global = Scope{}
 
-// String is global, workspace:W or group:W:G.
+// String is global, workspace:W or group:W:G. A group without a workspace is
+// no scope: what it prints as, ParseScope refuses.
 func (s Scope) String() string {
 	switch {
-	case s.Workspace == "":
+	case s == Global:
 		return "global"
 	case s.Group == "":
 		return "workspace:" + s.Workspace
@@ -42,16 +43,15 @@ func (s Scope) String() string {
 func ParseScope(s string) (Scope, bool) {
 	kind, rest, _ := strings.Cut(s, ":")
 	w, g, _ := strings.Cut(rest, ":")
-	sc := Scope{}
 	switch {
 	case s == "global":
-		return sc, true
+		return Global, true
 	case kind == "workspace" && ValidID(rest):
 		return Scope{Workspace: rest}, true
 	case kind == "group" && ValidID(w) && ValidID(g):
 		return Scope{Workspace: w, Group: g}, true
 	}
-	return sc, false
+	return Global, false
 }
 
 // Sees says whether a call made in context s may use what belongs to scope t:

@@ -63,7 +63,7 @@ func checkTarget(t *testing.T, r *Request) {
 			t.Fatalf("%q holds %q", target, c)
 		}
 	}
-	for _, bad := range []string{"%2F", "%2f", "%5C", "%5c", "%00", "%3B", "//", "/./", "/../", "%2E", "%252"} {
+	for _, bad := range []string{"%2F", "%2f", "%5C", "%5c", "%00", "%3B", "//", "/./", "/../", "%2E", "%41"} {
 		if strings.Contains(r.Path(), bad) {
 			t.Fatalf("%q holds %s", r.Path(), bad)
 		}
@@ -96,6 +96,9 @@ func checkTarget(t *testing.T, r *Request) {
 	for _, s := range r.Segments() {
 		if s == "." || s == ".." || !utf8.ValidString(s) || strings.ContainsAny(s, "/\\;\x00") {
 			t.Fatalf("segment %q passed", s)
+		}
+		if twice, err := url.PathUnescape(s); err == nil && twice != s {
+			t.Fatalf("segment %q can be unescaped again", s)
 		}
 	}
 }
