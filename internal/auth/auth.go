@@ -1,7 +1,8 @@
 // Package auth turns a credential's secrets into what a request must carry.
 // A strategy never touches a request: it returns egress.Additions.
 //
-// Strategies are one table, one file each, and one contract suite.
+// Strategies are one table (strategies), one file each, and one contract
+// suite, which fails for a strategy that it has no data for.
 package auth
 
 import (
@@ -17,6 +18,7 @@ import (
 // Input is what a strategy may look at.
 type Input struct {
 	Fields  map[string]secret.Value // by field name
+	Public  map[string]bool         // fields that hold no secret: an e-mail, an account id
 	Request *policy.Request
 	Host    string
 	Now     time.Time
@@ -30,20 +32,95 @@ type Strategy interface {
 	Additions(ctx context.Context, in Input) (egress.Additions, error)
 }
 
+// plan is a Strategy that also says what it needs and sets.
+type plan interface {
+	Strategy
+	templates() []template // in the order in which they are rendered
+	queryParams() []string
+}
+
+// strategy is one row of the table.
+type strategy struct {
+	name   string
+	params []string // the fields of api.AuthSpec that it takes, beside type
+	make   func(api.AuthSpec) (plan, error)
+}
+
+// strategies is the one table of them.
+func strategies() []strategy {
+	return []strategy{
+		{"header", []string{"headerName", "valueTemplate"}, newHeader},
+		{"query", []string{"paramName", "valueTemplate"}, newQuery},
+		{"path", []string{"prefixTemplate"}, newPath},
+		{"basic", []string{"usernameTemplate", "passwordTemplate"}, newBasic},
+		{"multi-header", []string{"headers"}, newMultiHeader},
+		{"multi-query", []string{"params"}, newMultiQuery},
+	}
+}
+
+func lookUp(name string) (strategy, bool) {
+	for _, s := range strategies() {
+		if s.name == name {
+			return s, true
+		}
+	}
+	return strategy{}, false
+}
+
 // New checks spec and builds its strategy; the error (invalid_request) names
 // the field of spec that is wrong.
-func New(spec api.AuthSpec) (Strategy, error) { panic("contract") }
+func New(spec api.AuthSpec) (Strategy, error) {
+	p, err := newPlan(spec)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newPlan(spec api.AuthSpec) (plan, error) {
+	s, ok := lookUp(spec.Type)
+	if !ok {
+		return nil, invalid("type", "%q is not a way to authenticate that aivault knows", spec.Type)
+	}
+	if err := onlyParams(spec, s.params); err != nil {
+		return nil, err
+	}
+	return s.make(spec)
+}
 
 // Fields lists the field names that spec's templates use, in order of first
-// use. A basic spec without templates uses the single field "secret".
-func Fields(spec api.AuthSpec) []string { panic("contract") }
+// use. A basic spec without templates uses the single field "secret". A spec
+// that New refuses has none.
+func Fields(spec api.AuthSpec) []string {
+	p, err := newPlan(spec)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	seen := make(map[string]bool)
+	for _, t := range p.templates() {
+		for _, part := range t {
+			if part.field != "" && !seen[part.field] {
+				seen[part.field] = true
+				names = append(names, part.field)
+			}
+		}
+	}
+	return names
+}
 
 // Supported says whether a strategy of this name is built.
-func Supported(name string) bool { panic("contract") }
+func Supported(name string) bool {
+	_, ok := lookUp(name)
+	return ok
+}
 
-// QueryParams lists the query parameters that spec sets.
-func QueryParams(spec api.AuthSpec) []string { panic("contract") }
-
-// Rendered lists what additions put on the wire that holds a secret, each as
-// a value to be scrubbed from answers: "Basic …" parts, rendered templates.
-func Rendered(a egress.Additions) []secret.Value { panic("contract") }
+// QueryParams lists the query parameters that spec sets; of a spec that New
+// refuses, none.
+func QueryParams(spec api.AuthSpec) []string {
+	p, err := newPlan(spec)
+	if err != nil {
+		return nil
+	}
+	return p.queryParams()
+}
