@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"moldable.sh/aivault/internal/standin"
@@ -28,6 +30,8 @@ import (
 //	                        file), and what makes a development build reach HOST there
 //	seen FILE               write the requests that it received to FILE
 //	step                    let its event stream go on, one event
+//	typing N FILE PROGRAM…  run it at a terminal, type a line of FILE at each prompt, expect exit status N;
+//	                        what the terminal shows is in the file "screen"
 //	waitrequest PATH        wait until it received a request for PATH
 //	waitfor FILE TEXT       wait until FILE holds TEXT
 //	nowhere TEXT            no file in the home and no process of it holds TEXT
@@ -43,7 +47,7 @@ func TestScripts(t *testing.T) {
 		Setup:               func(env *testscript.Env) error { return setUp(env, bins) },
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": cmdExits, "standin": cmdStandin, "seen": cmdSeen, "step": cmdStep,
-			"waitfor": cmdWaitFor, "waitrequest": cmdWaitRequest, "nowhere": cmdNowhere, "shell": cmdShell,
+			"waitfor": cmdWaitFor, "waitrequest": cmdWaitRequest, "typing": cmdTyping, "nowhere": cmdNowhere, "shell": cmdShell,
 		},
 	})
 }
@@ -122,6 +126,66 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// cmdTyping types as a person does: when asked. What is typed before the
+// program turned the echo off would show on any terminal.
+func cmdTyping(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: typing STATUS FILE PROGRAM ARGS…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	lines := strings.SplitAfter(ts.ReadFile(args[1]), "\n")
+	person, tty, err := pty.Open()
+	ts.Check(err)
+	defer person.Close()
+	program := args[2]
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if path, err := exec.LookPath(filepath.Join(dir, args[2])); err == nil {
+			program = path
+			break
+		}
+	}
+	cmd := exec.Command(program, args[3:]...)
+	for _, name := range []string{"HOME", "PATH", "AIVAULT_DIR", "AIVAULTD_DISABLE"} {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, ts.Stdout(), ts.Stderr()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ts.Check(cmd.Start())
+	ts.Check(tty.Close())
+	screen := make(chan string)
+	go func() {
+		var shown []byte
+		buf := make([]byte, 1024)
+		for {
+			n, err := person.Read(buf)
+			shown = append(shown, buf[:n]...)
+			if err != nil {
+				screen <- string(shown)
+				return
+			}
+			if bytes.HasSuffix(shown, []byte(": ")) && len(lines) > 1 {
+				_, _ = person.WriteString(lines[0])
+				lines = lines[1:]
+			}
+		}
+	}()
+	watchdog := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+	err = cmd.Wait()
+	ts.Check(os.WriteFile(ts.MkAbs("screen"), []byte(<-screen), 0o600))
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Check(err)
+	}
+	if got := cmd.ProcessState.ExitCode(); got != want {
 		ts.Fatalf("exit status %d, want %d", got, want)
 	}
 }

@@ -82,7 +82,7 @@ func auditWhat(r audit.Record) string {
 			parts = append(parts, r.Method)
 		}
 		if r.Host != "" || r.Path != "" {
-			parts = append(parts, r.Host+r.Path)
+			parts = append(parts, strings.TrimSpace(r.Host+" "+r.Path))
 		}
 	} else if r.Name != "" {
 		parts = append(parts, r.Name)

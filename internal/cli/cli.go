@@ -41,6 +41,7 @@ type Options struct {
 	Socket string
 
 	stdinFor string // the flag that standard input was read for
+	started  bool   // the command line was understood
 	style    term.Style
 	parseEnv func() (daemon.Env, error) // once: a key arrives in a pipe
 }
@@ -79,10 +80,23 @@ func (o *Options) init() {
 // parsed fails later, in the commands that need it.
 func (o *Options) cleanse(args []string) error {
 	env, err := o.env()
-	if err != nil || !env.Disable && !slices.Contains(args, "demo") {
+	if err != nil || !env.Disable && firstWord(args) != "demo" {
 		return nil
 	}
 	return daemon.Cleanse(append(env.KeyNames(), namedVariables(args)...))
+}
+
+// firstWord is the command that args name.
+func firstWord(args []string) string {
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--socket":
+			i++
+		case !strings.HasPrefix(args[i], "-"):
+			return args[i]
+		}
+	}
+	return ""
 }
 
 // namedVariables are the key variables that the command line names.
@@ -117,7 +131,7 @@ func (o *Options) Run(ctx context.Context, args []string) int {
 	}
 	// A command line that could not be read has not set o.JSON.
 	o.JSON = o.JSON || asksForJSON(args)
-	return o.fail(usageError(cmd, err))
+	return o.fail(o.usageError(cmd, err))
 }
 
 // exitStatus ends a command with a status that needs no words.
@@ -135,7 +149,7 @@ func asksForJSON(args []string) bool {
 // usageError gives cobra's own errors our form. Commands return *api.Error or
 // errors of the system; what is left comes from reading the command line. A
 // text that repeated the arguments could repeat a secret among them.
-func usageError(cmd *cobra.Command, err error) error {
+func (o *Options) usageError(cmd *cobra.Command, err error) error {
 	var known *api.Error
 	var flag *flagError
 	switch {
@@ -146,6 +160,8 @@ func usageError(cmd *cobra.Command, err error) error {
 		return err
 	case errors.As(err, &flag):
 		return api.Errorf(api.InvalidRequest, "%s", flag.text()).WithHint("%s", helpFor(cmd))
+	case !o.started:
+		return api.Errorf(api.InvalidRequest, "%s does not take these arguments", cmd.CommandPath()).WithHint("%s", helpFor(cmd))
 	}
 	return err
 }

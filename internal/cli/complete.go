@@ -7,8 +7,37 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/client"
 )
+
+func newCompletion(o *Options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish|powershell",
+		Short: "Write the completion script for your shell",
+		Long: "Writes a script that completes commands, flags and the ids of capabilities that are ready. Where\n" +
+			"it goes depends on the shell; loading it at the start of each session works everywhere.",
+		Example: "  source <(aivault completion bash)\n" +
+			"  aivault completion zsh > \"${fpath[1]}/_aivault\"\n" +
+			"  aivault completion fish > ~/.config/fish/completions/aivault.fish",
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		Args:      cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			switch strings.Join(args, " ") {
+			case "bash":
+				return root.GenBashCompletionV2(o.Out, true)
+			case "zsh":
+				return root.GenZshCompletion(o.Out)
+			case "fish":
+				return root.GenFishCompletion(o.Out, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(o.Out)
+			}
+			return api.Errorf(api.InvalidRequest, "completions are written for bash, zsh, fish and powershell")
+		},
+	}
+}
 
 // completeTimeout bounds what a shell waits for at the Tab key.
 const completeTimeout = 2 * time.Second

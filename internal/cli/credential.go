@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,13 +38,30 @@ func newCredentialList(o *Options) *cobra.Command {
 					o.say("No credentials yet.")
 					return nil
 				}
-				return o.printTable(credentialTable(list))
+				names, err := secretNames(cmd.Context(), c)
+				if err != nil {
+					return err
+				}
+				return o.printTable(credentialTable(list, names))
 			})
 		},
 	}
 }
 
-func credentialTable(list api.CredentialList) *table {
+// secretNames are the names of secrets by their ids.
+func secretNames(ctx context.Context, c *client.Client) (map[string]string, error) {
+	list, err := c.Secrets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, s := range list.Secrets {
+		names[s.ID] = s.Name
+	}
+	return names, nil
+}
+
+func credentialTable(list api.CredentialList, names map[string]string) *table {
 	t := newTable("ID", "PROVIDER", "ORIGIN", "SCOPE", "AUTH", "SECRETS", "HOSTS", "EXCEPTIONS", "STATE")
 	for _, c := range list.Credentials {
 		state := "ready"
@@ -54,7 +73,8 @@ func credentialTable(list api.CredentialList) *table {
 		}
 		var secrets []string
 		for _, field := range slices.Sorted(maps.Keys(c.Secrets)) {
-			secrets = append(secrets, field+"="+c.Secrets[field])
+			id := c.Secrets[field]
+			secrets = append(secrets, field+"="+cmp.Or(names[id], id))
 		}
 		t.row(c.ID, c.Provider, c.Origin, c.Scope, orDash(c.Auth), orDash(strings.Join(secrets, ", ")),
 			orDash(strings.Join(c.Hosts, ", ")), orDash(exceptions(c)), state)

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/term"
 )
 
@@ -46,7 +49,7 @@ func (o *Options) printDemo(run *demoRun) error {
 	fmt.Fprintf(&b, "\n   The API saw %s: the one from step 2.\n", plural(run.APIRequests, "request", "requests"))
 
 	step(4, "The audit log: each line bound to the one before it")
-	t := auditTable(api.AuditList{Records: run.Audit})
+	t := auditTable(demoAudit(run.Audit))
 	if err := t.rows.Flush(); err != nil {
 		return err
 	}
@@ -56,6 +59,23 @@ func (o *Options) printDemo(run *demoRun) error {
 	b.WriteString("\nEverything above is removed. Your own key next: aivault secrets create --name OPENAI_API_KEY\n")
 	_, err := fmt.Fprint(o.Out, b.String())
 	return err
+}
+
+// demoAudit leaves out what the demo has told already: why the attacks were
+// refused, and that each change of the vault is on disk.
+func demoAudit(all []api.RawRecord) api.AuditList {
+	var list api.AuditList
+	for _, raw := range all {
+		var fields map[string]any
+		if err := json.Unmarshal(raw, &fields); err != nil || fields["event"] == audit.VaultCommitted {
+			continue
+		}
+		delete(fields, "reason")
+		if line, err := json.Marshal(fields); err == nil {
+			list.Records = append(list.Records, line)
+		}
+	}
+	return list
 }
 
 // sideBySide prints two columns of lines.

@@ -85,7 +85,7 @@ func newInit(o *Options) *cobra.Command {
 		if err := o.keyMaterial(cmd.Context(), cmd, &r, pass); err != nil {
 			return err
 		}
-		return o.changeVault(cmd.Context(), "Vault created", func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
+		return o.changeVault(cmd.Context(), withProvider("Vault created"), func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
 			return c.Init(ctx, r)
 		})
 	}
@@ -114,8 +114,13 @@ func envVarName(name string) string {
 	return name
 }
 
+// withProvider says what was done, and which key provider the vault has now.
+func withProvider(done string) func(api.VaultChanged) string {
+	return func(v api.VaultChanged) string { return done + " (key provider: " + v.Provider + ")" }
+}
+
 // changeVault makes one of the changes that answer with api.VaultChanged.
-func (o *Options) changeVault(ctx context.Context, done string, change func(context.Context, *client.Client) (api.VaultChanged, error)) error {
+func (o *Options) changeVault(ctx context.Context, done func(api.VaultChanged) string, change func(context.Context, *client.Client) (api.VaultChanged, error)) error {
 	return o.withClient(ctx, func(c *client.Client) error {
 		v, err := change(ctx, c)
 		if err != nil {
@@ -128,11 +133,7 @@ func (o *Options) changeVault(ctx context.Context, done string, change func(cont
 			return o.printJSON(v)
 		}
 		if v.Notice == "" {
-			line := done
-			if v.Provider != "" {
-				line += " (key provider: " + v.Provider + ")"
-			}
-			o.say("%s", line)
+			o.say("%s", done(v))
 		}
 		return nil
 	})
@@ -145,7 +146,8 @@ func newLock(o *Options) *cobra.Command {
 		Long:  "Makes the daemon forget the vault's keys. Every call is refused until `aivault unlock`,\nwhatever the key provider.",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.changeVault(cmd.Context(), "Vault locked", func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
+			locked := func(api.VaultChanged) string { return "Vault locked" }
+			return o.changeVault(cmd.Context(), locked, func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
 				return c.Lock(ctx)
 			})
 		},

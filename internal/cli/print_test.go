@@ -306,10 +306,10 @@ func TestAuditTable(t *testing.T) {
 		api.RawRecord(`{"seq":2,"prev":"01","atMs":1700000001000,"event":"call.finished","caller":{"uid":5,"gid":5},"capability":"a/b","method":"GET","host":"api.test","path":"/v1","status":200,"bytes":10,"durationMs":7,"redactions":1,"later":true}`),
 		api.RawRecord(`{"seq":3,"prev":"02","atMs":1700000002000,"event":"call.refused","capability":"a/b\u001b[2J","code":"policy_violation","reason":"path"}`),
 	}}))
-	want := `TIME                  SEQ  EVENT           WHO    WHAT                 RESULT
-2023-11-14T22:13:20Z  1    secret.created  root   K (openai)           generation 2
-2023-11-14T22:13:21Z  2    call.finished   uid 5  a/b GET api.test/v1  200, 10 bytes, 7 ms, 1 redaction
-2023-11-14T22:13:22Z  3    call.refused    -      a/b\u001b[2J         policy_violation, path
+	want := `TIME                  SEQ  EVENT           WHO    WHAT                  RESULT
+2023-11-14T22:13:20Z  1    secret.created  root   K (openai)            generation 2
+2023-11-14T22:13:21Z  2    call.finished   uid 5  a/b GET api.test /v1  200, 10 bytes, 7 ms, 1 redaction
+2023-11-14T22:13:22Z  3    call.refused    -      a/b\u001b[2J          policy_violation, path
 `
 	if d := cmp.Diff(want, out.String()); d != "" || err != nil {
 		t.Error(d, err)

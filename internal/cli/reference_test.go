@@ -55,7 +55,6 @@ func reference() string {
 	o.init()
 	root := newRoot(o)
 	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpFlag()
 
 	b.WriteString("## Flags of every command\n\n")
@@ -100,7 +99,7 @@ func section(b *strings.Builder, c *cobra.Command) {
 		return
 	}
 	text := c.Long
-	if text == "" || c.Name() == "completion" || c.Parent().Name() == "completion" {
+	if text == "" {
 		text = c.Short
 	}
 	if last := text[len(text)-1]; last != '.' && last != '\n' {
@@ -124,7 +123,7 @@ func section(b *strings.Builder, c *cobra.Command) {
 	if len(c.Aliases) > 0 {
 		fmt.Fprintf(b, "Other names: %s.\n\n", code(c.Aliases))
 	}
-	if c.Example != "" && c.Name() != "completion" {
+	if c.Example != "" {
 		fmt.Fprintf(b, "```sh\n%s\n```\n\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
 	}
 	flags := c.NonInheritedFlags()

@@ -27,9 +27,11 @@ func newRoot(o *Options) *cobra.Command {
 			"  aivault capability list\n" +
 			"  aivault invoke openai/chat-completions --body '{\"model\":\"gpt-5.2\",\"messages\":[]}'\n" +
 			"  aivault audit",
-		Args:          unknownCommand,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args: unknownCommand,
+		// Runs once the flags and arguments are in order.
+		PersistentPreRun: func(*cobra.Command, []string) { o.started = true },
+		SilenceErrors:    true,
+		SilenceUsage:     true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if version {
 				return printVersion(o)
@@ -51,11 +53,13 @@ func newRoot(o *Options) *cobra.Command {
 		&cobra.Group{ID: groupVault, Title: "Vault (operator):"},
 		&cobra.Group{ID: groupSystem, Title: "System:"},
 	)
-	root.SetHelpCommandGroupID(groupSystem)
-	root.SetCompletionCommandGroupID(groupSystem)
+	help := newHelp()
+	help.GroupID = groupSystem
+	root.SetHelpCommand(help)
+	root.CompletionOptions.DisableDefaultCmd = true
 	add(root, groupCalls, newInvoke(o, "invoke"), newJSON(o), newCapability(o), newDemo(o))
 	add(root, groupVault, newInit(o), newUnlock(o), newLock(o), newRotateMaster(o), newSecrets(o), newCredential(o), newAudit(o))
-	add(root, groupSystem, newStatus(o), newDaemon(o), newRestart(o), newVersion(o))
+	add(root, groupSystem, newStatus(o), newDaemon(o), newRestart(o), newCompletion(o), newVersion(o))
 	root.AddCommand(newNever("resolve"))
 	root.AddCommand(newTopics()...)
 	return root
@@ -66,6 +70,36 @@ func add(parent *cobra.Command, group string, children ...*cobra.Command) {
 		c.GroupID = group
 	}
 	parent.AddCommand(children...)
+}
+
+// newHelp is `aivault help`, which takes the words of a command or a topic.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND | TOPIC]",
+		Short: "Explain a command or a topic",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			if of, _, err := cmd.Root().Find(args); err == nil {
+				for _, c := range of.Commands() {
+					if !c.Hidden {
+						names = append(names, c.Name())
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				if of == nil || of.Hidden {
+					of, rest = cmd.Root(), args
+				}
+				return unknownCommand(of, rest)
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
 }
 
 // newGroup is a command that only holds others.
@@ -94,7 +128,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if names := cmd.SuggestionsFor(word); len(names) > 0 {
 		return err.WithHint("did you mean: %s %s", cmd.CommandPath(), strings.Join(names, ", "))
 	}
-	return err
+	return err.WithHint("%s", helpFor(cmd))
 }
 
 func looksLikeCommand(word string) bool {

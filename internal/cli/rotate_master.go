@@ -47,7 +47,7 @@ func newRotateMaster(o *Options) *cobra.Command {
 			return err
 		}
 		defer wipeKey(r.Key, r.Passphrase)
-		return o.changeVault(cmd.Context(), "Master key rotated", func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
+		return o.changeVault(cmd.Context(), withProvider("Master key rotated"), func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
 			return c.RotateMaster(ctx, r)
 		})
 	}

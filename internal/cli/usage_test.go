@@ -58,6 +58,10 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"capability", "describe"}, "error: no capability given\nhint: aivault help capability describe\n"},
 		{[]string{"invoke"}, "error: no capability given\nhint: aivault help invoke\n"},
 		{[]string{"capability", "call"}, "error: no capability given\nhint: aivault help capability invoke\n"},
+		{[]string{"help", "frobnicate"}, "error: unknown command \"frobnicate\" for \"aivault\"\nhint: aivault help\n"},
+		{[]string{"help", "secrets", "creat"}, "error: unknown command \"creat\" for \"aivault secrets\"\nhint: did you mean: aivault secrets create\n"},
+		{[]string{"completion", "tcsh"}, "error: completions are written for bash, zsh, fish and powershell\nhint: aivault help completion\n"},
+		{[]string{"completion"}, "error: completions are written for bash, zsh, fish and powershell\nhint: aivault help completion\n"},
 		{[]string{"audit", "--limit", "0"}, "error: --limit must be 1 or more\nhint: aivault help audit\n"},
 		{[]string{"daemon", "logs", "--follow", "--json"}, `{"error":"invalid_request","message":"--follow and --json exclude each other","hint":"aivault help daemon logs"}` + "\n"},
 	} {
@@ -90,7 +94,7 @@ func TestBadEnvironmentIsAnError(t *testing.T) {
 		t.Errorf("exit %d: %s", exit, errs)
 	}
 	// What needs no environment works in any.
-	for _, args := range [][]string{{"version"}, {"help"}, {"help", "values"}, {"completion", "bash"}} {
+	for _, args := range [][]string{{"version"}, {"help"}, {"help", "values"}, {"help", "secrets", "create"}, {"help", "cap", "ls"}, {"completion", "bash"}} {
 		if exit := o.Run(t.Context(), args); exit != 0 {
 			t.Errorf("%v: exit %d", args, exit)
 		}
