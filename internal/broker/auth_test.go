@@ -168,7 +168,7 @@ func TestAnEchoIsScrubbed(t *testing.T) {
 		"basic":        {spec: api.AuthSpec{Type: "basic"}, value: pair, hide: []string{base64.StdEncoding.EncodeToString([]byte(pair))}},
 		"basic fixed":  {spec: api.AuthSpec{Type: "basic", UsernameTemplate: "x-token", PasswordTemplate: "{{secret}}"}, hide: []string{base64.StdEncoding.EncodeToString([]byte("x-token:" + value))}},
 		"multi-header": {spec: api.AuthSpec{Type: "multi-header", Headers: []api.AuthField{{Name: "X-A", ValueTemplate: "{{secret}}"}, {Name: "X-B", ValueTemplate: "v={{secret}}"}}}},
-		"multi-query":  {spec: api.AuthSpec{Type: "multi-query", Params: []api.AuthField{{Name: "a", ValueTemplate: "{{secret}}"}, {Name: "b", ValueTemplate: "1"}}}},
+		"multi-query":  {spec: api.AuthSpec{Type: "multi-query", Params: []api.AuthField{{Name: "a", ValueTemplate: "{{secret}}"}, {Name: "b", ValueTemplate: "b-{{secret}}"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

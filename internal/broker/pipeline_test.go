@@ -252,6 +252,8 @@ func TestARevokedSecretEndsItsStream(t *testing.T) {
 				t.Fatal(err)
 			}
 			started := time.Now()
+			late := time.AfterFunc(2*time.Second, func() { _ = answer.Body.Close() })
+			defer late.Stop()
 			_, err = io.ReadAll(answer.Body)
 			if api.CodeOf(err) != c.code || time.Since(started) > time.Second {
 				t.Errorf("the stream ended with %v after %s", err, time.Since(started))
