@@ -1,0 +1,340 @@
+package vault
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/durable"
+	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/secret"
+	"moldable.sh/aivault/internal/strictjson"
+)
+
+var updateVectors = flag.Bool("update", false, "write vectors/vault-v1.json anew")
+
+const vectorFile = "../../vectors/vault-v1.json"
+
+// vectors is vectors/vault-v1.json. Files are by name below the vault's
+// directory; kek.key lies in the installation's default place.
+type vectors struct {
+	Format   string          `json:"format"`
+	Contexts []contextVector `json:"contexts"`
+	Vaults   []example       `json:"vaults"`
+	Refused  []refusal       `json:"refused"`
+}
+
+// contextVector is the encoding of a list of fields as associated data.
+type contextVector struct {
+	What   string   `json:"what"`
+	Fields []string `json:"fieldsHex"`
+	Bytes  string   `json:"bytesHex"`
+}
+
+type example struct {
+	Name        string            `json:"name"`
+	Passphrase  string            `json:"passphrase,omitzero"`
+	EnvValue    string            `json:"envValue,omitzero"` // of the variable that the header names
+	KEK         string            `json:"kekHex"`
+	StateKey    string            `json:"stateKeyHex"`
+	WrappingKey string            `json:"wrappingKeyHex"`
+	State       string            `json:"state"` // the plaintext
+	Values      map[string]string `json:"values"`
+	Files       map[string][]byte `json:"filesBase64"`
+}
+
+type refusal struct {
+	Name       string            `json:"name"`
+	Why        string            `json:"why"`
+	Passphrase string            `json:"passphrase,omitzero"`
+	Value      string            `json:"value,omitzero"` // the vault opens, this secret's value does not
+	Files      map[string][]byte `json:"filesBase64"`
+}
+
+func vectorConfig(t testing.TB, seed byte) Config {
+	now := time.UnixMilli(1_760_000_000_000)
+	return Config{
+		Dir: filepath.Join(t.TempDir(), "vault"), DefaultKeyFile: filepath.Join(t.TempDir(), "keys", "kek.key"), Argon2id: cheap,
+		Rand:  rand.NewChaCha8([32]byte{seed}),
+		Clock: func() time.Time { now = now.Add(time.Second); return now },
+	}
+}
+
+var vectorCaller = &audit.Caller{UID: 1000, GID: 1000, User: "alice", Operator: true}
+
+func vectorState(t testing.TB, v *Vault) {
+	for _, s := range []struct {
+		s     Secret
+		value string
+	}{
+		{Secret{ID: "openai-key", Name: "OPENAI_API_KEY", Scope: "global", Pin: "openai", Field: "secret", Version: 1}, "sk-example"},
+		{Secret{ID: "shop-key", Name: "SHOP", Aliases: []string{"STORE"}, Scope: "group:acme:web", Pin: "shopify", PinTenant: "acme", Version: 7}, "shp \u00e9\u4e16\u0000 end"},
+	} {
+		_, err := v.Update(t.Context(), audit.Record{Event: audit.SecretCreated, Caller: vectorCaller, Object: s.s.ID}, func(tx *Tx) error {
+			s.s.CreatedAtMs = tx.Now()
+			if err := tx.Seal(&s.s, secret.FromString(s.value)); err != nil {
+				return err
+			}
+			tx.State.Secrets = append(tx.State.Secrets, s.s)
+			tx.State.Credentials = append(tx.State.Credentials, Credential{ID: s.s.ID, Provider: s.s.Pin, Scope: s.s.Scope,
+				Auto: true, Secrets: map[string]string{"secret": s.s.ID}, CreatedAtMs: tx.Now()})
+			return nil
+		})
+		must(t, err)
+	}
+}
+
+// filesOf is what a vector stores of a vault.
+func filesOf(t testing.TB, cfg Config) map[string][]byte {
+	out := map[string][]byte{"vault.aiv": read(t, filepath.Join(cfg.Dir, "vault.aiv")),
+		"audit/00000001.jsonl": read(t, filepath.Join(cfg.Dir, "audit", "00000001.jsonl"))}
+	if exists(cfg.DefaultKeyFile) {
+		out["kek.key"] = read(t, cfg.DefaultKeyFile)
+	}
+	return out
+}
+
+func keysHex(k *keyring) (state, wrap string) {
+	_ = k.use(func(s, w []byte) error { state, wrap = hex.EncodeToString(s), hex.EncodeToString(w); return nil })
+	return state, wrap
+}
+
+func makeExample(t testing.TB, name string, seed byte, r keysource.Request) (example, *Vault) {
+	cfg := vectorConfig(t, seed)
+	v := open(t, cfg)
+	must(t, v.Init(t.Context(), vectorCaller, r))
+	vectorState(t, v)
+	s := mustSnapshot(t, v)
+	kek, err := keysource.Open(t.Context(), v.keyConfig(s.header.ID), s.header.Key, r.Material)
+	must(t, err)
+	e := example{Name: name, Passphrase: string(r.Material.Passphrase.Expose()), EnvValue: string(r.Material.EnvKey.Expose()),
+		KEK: hex.EncodeToString(kek.Expose()), Values: map[string]string{}, Files: filesOf(t, cfg)}
+	e.StateKey, e.WrappingKey = keysHex(s.keys)
+	plain, err := strictjson.Marshal(s.state)
+	must(t, err)
+	e.State = string(plain)
+	for _, sec := range s.state.Secrets {
+		value, err := s.Open(sec.ID)
+		must(t, err)
+		e.Values[sec.ID] = string(value.Expose())
+	}
+	return e, v
+}
+
+func makeContexts() []contextVector {
+	s := &Secret{ID: "shop-key", Scope: "group:acme:web", Pin: "shopify", PinTenant: "acme", Version: 7}
+	const id = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+	hexes := func(fields ...[]byte) (out []string) {
+		for _, f := range fields {
+			out = append(out, hex.EncodeToString(f))
+		}
+		return out
+	}
+	b := func(s string) []byte { return []byte(s) }
+	return []contextVector{
+		{"root key", hexes(b(forRootKey), number(1), b(id), b("k")), hex.EncodeToString(rootKeyContext(id, "k"))},
+		{"data key", hexes(b(forDataKey), b(id), b(s.ID)), hex.EncodeToString(dataKeyContext(id, s))},
+		{"value", hexes(b(forValue), b(id), b(s.ID), b(s.Scope), b(s.Pin), b(s.PinTenant), number(7)), hex.EncodeToString(valueContext(id, s))},
+	}
+}
+
+// makeRefusals damages the examples, one thing at a time.
+func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) {
+	add := func(name, why string, of example, edit func(files map[string][]byte)) {
+		files := maps.Clone(of.Files)
+		edit(files)
+		out = append(out, refusal{Name: name, Why: why, Passphrase: of.Passphrase, Files: files})
+	}
+	swap := func(name, a, b string) func(map[string][]byte) {
+		return func(files map[string][]byte) {
+			changed := bytes.Replace(files[name], []byte(a), []byte(b), 1)
+			if bytes.Equal(changed, files[name]) {
+				t.Fatalf("%q is not in %s", a, name)
+			}
+			files[name] = changed
+		}
+	}
+	const doc, log, key = "vault.aiv", "audit/00000001.jsonl", "kek.key"
+	add("empty file", "there is no header", file, func(f map[string][]byte) { f[doc] = nil })
+	add("no newline", "the header does not end", file, func(f map[string][]byte) { f[doc] = f[doc][:100] })
+	add("cut short", "the state's tag is missing", file, func(f map[string][]byte) { f[doc] = f[doc][:len(f[doc])-16] })
+	add("one byte more", "the state does not authenticate", file, func(f map[string][]byte) { f[doc] = append(bytes.Clone(f[doc]), 0) })
+	add("flipped bit in the state", "the state does not authenticate", file, func(f map[string][]byte) {
+		f[doc] = bytes.Clone(f[doc])
+		f[doc][len(f[doc])-100] ^= 4
+	})
+	add("header says unused", "the header is authenticated with the state", file, swap(doc, `"used":true`, `"used":false`))
+	add("another generation", "the header is authenticated with the state", file, swap(doc, `"generation":3`, `"generation":4`))
+	add("white space in the header", "a header has one encoding", file, swap(doc, `,"used"`, `, "used"`))
+	add("no version", "the version is unknown", file, swap(doc, `{"aivaultVault":1,`, `{`))
+	add("unknown member", "it is a newer format", file, swap(doc, `,"used"`, `,"more":1,"used"`))
+	add("repeated member", "members are unique", file, swap(doc, `,"used":true`, `,"used":true,"used":true`))
+	add("newer format", "the version is unknown", file, swap(doc, `"aivaultVault":1`, `"aivaultVault":2`))
+	add("dev spelled out", "a header has one encoding", file, swap(doc, `,"key":`, `,"dev":false,"key":`))
+	add("development vault", "the header is authenticated, and a release opens none", file, swap(doc, `,"key":`, `,"dev":true,"key":`))
+	add("padded base64", "base64url has no padding", phrase, swap(doc, `"parallelism":1,"salt":"`, `"parallelism":1,"salt":"=`))
+	add("absurd memory", "it is out of bounds, and refused before it is allocated", phrase, swap(doc, `"memoryKiB":8192`, `"memoryKiB":4294967295`))
+	add("little memory", "it is out of bounds", phrase, swap(doc, `"memoryKiB":8192`, `"memoryKiB":8191`))
+	add("absurd time", "it is out of bounds", phrase, swap(doc, `"time":1`, `"time":17`))
+	add("no lanes", "it is out of bounds", phrase, swap(doc, `"parallelism":1`, `"parallelism":0`))
+	wrong := phrase
+	wrong.Passphrase = "wrong"
+	add("wrong passphrase", "the root key does not open", wrong, func(map[string][]byte) {})
+	add("no log", "the state's head is not in the log", file, func(f map[string][]byte) { delete(f, log) })
+	add("log cut before the head", "the state's head is not in the log", file, func(f map[string][]byte) {
+		f[log] = bytes.Join(bytes.SplitAfter(f[log], []byte("\n"))[:3], nil)
+	})
+	add("head's line changed", "the state's head is not in the log", file, func(f map[string][]byte) {
+		i := bytes.LastIndex(f[log], []byte("secret.created"))
+		f[log] = slices.Concat(f[log][:i], []byte("secret.deleted"), f[log][i+len("secret.deleted"):])
+	})
+	add("another vault's key", "the key file names another vault", file, swap(key, `"vault":"`+v.seen.header.ID, `"vault":"`+strings.Repeat("b", 26)))
+	add("unknown member in the key file", "it is a newer format", file, swap(key, `,"keys"`, `,"more":1,"keys"`))
+	add("another key", "the root key does not open", file, func(f map[string][]byte) {
+		i := bytes.Index(f[key], []byte(`"key":"`)) + 7
+		f[key] = slices.Concat(f[key][:i], []byte("AAAA"), f[key][i+4:])
+	})
+
+	// Old and odd documents that the right key seals.
+	s := mustSnapshot(t, v)
+	h := s.next()
+	line, err := h.encode()
+	must(t, err)
+	odd := func(name, why, plain string) {
+		var sealed []byte
+		must(t, s.keys.use(func(state, _ []byte) error {
+			sealed, err = seal(v.cfg.Rand, state, []byte(plain), line)
+			return err
+		}))
+		add(name, why, file, func(f map[string][]byte) { f[doc] = slices.Concat(line, []byte("\n"), sealed) })
+	}
+	odd("unknown member in the state", "it is a newer format", strings.Replace(file.State, `{"version":1,`, `{"version":1,"more":1,`, 1))
+	odd("newer state", "the version is unknown", strings.Replace(file.State, `{"version":1,`, `{"version":2,`, 1))
+	odd("two secrets of one id", "ids are unique", strings.Replace(file.State, `"id":"shop-key"`, `"id":"openai-key"`, 1))
+
+	log2, err := v.Audit(t.Context())
+	must(t, err)
+	swapped := s.state.clone()
+	a, b := &swapped.Secrets[0], &swapped.Secrets[1]
+	a.DEK, a.Value, b.DEK, b.Value = b.DEK, b.Value, a.DEK, a.Value
+	_, err = v.commit(t.Context(), log2, change{s.gen, h, swapped, s.keys, audit.Record{Event: audit.SecretUpdated}})
+	must(t, err)
+	out = append(out, refusal{Name: "values swapped", Why: "a data key belongs to one secret", Value: "openai-key", Files: filesOf(t, v.cfg)})
+	_, err = v.commit(t.Context(), log2, change{mustSnapshot(t, v).gen, mustSnapshot(t, v).next(), pinned(s.state), s.keys, audit.Record{Event: audit.SecretUpdated}})
+	must(t, err)
+	out = append(out, refusal{Name: "pinned elsewhere", Why: "a value belongs to its pin", Value: "openai-key", Files: filesOf(t, v.cfg)})
+	old := maps.Clone(filesOf(t, v.cfg))
+	old[doc] = file.Files[doc]
+	out = append(out, refusal{Name: "old copy", Why: "the log knows of later documents", Files: old})
+	return out
+}
+
+func pinned(st *State) *State {
+	out := st.clone()
+	out.Secrets[0].Pin = "github"
+	return out
+}
+
+func makeVectors(t testing.TB) []byte {
+	file, v := makeExample(t, "key file", 1, keysource.Request{Provider: keysource.File,
+		Key: secret.FromString("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f")})
+	phrase, _ := makeExample(t, "passphrase", 2, passRequest("correct horse battery staple"))
+	env, _ := makeExample(t, "environment variable", 3, envRequest(envKey))
+	all := vectors{Format: "aivault vault, version 1: docs/vault-format.md", Contexts: makeContexts(), Vaults: []example{file, phrase, env}}
+	all.Refused = makeRefusals(t, file, phrase, v)
+	out, err := json.MarshalIndent(all, "", "  ")
+	must(t, err)
+	return append(out, '\n')
+}
+
+// The stored vectors are what this code makes of the same randomness: a
+// change of the format, even an unwanted one, shows here.
+func TestVectorsAreCurrent(t *testing.T) {
+	made := makeVectors(t)
+	if *updateVectors {
+		must(t, os.WriteFile(vectorFile, made, 0o644))
+	}
+	if stored := read(t, vectorFile); !bytes.Equal(stored, made) {
+		t.Error("vectors/vault-v1.json is not what this code makes: a new format needs a new version")
+	}
+}
+
+// lay writes a vector's files as a vault.
+func lay(t testing.TB, files map[string][]byte) Config {
+	cfg := testConfig(t)
+	for name, content := range files {
+		path := filepath.Join(cfg.Dir, name)
+		if name == "kek.key" {
+			path = cfg.DefaultKeyFile
+		}
+		must(t, durable.MkdirAll(filepath.Dir(path)))
+		must(t, durable.WriteFile(path, content))
+	}
+	return cfg
+}
+
+func TestVectors(t *testing.T) {
+	var all vectors
+	must(t, strictjson.Unmarshal(read(t, vectorFile), &all))
+	for _, c := range all.Contexts {
+		var fields [][]byte
+		for _, f := range c.Fields {
+			b, err := hex.DecodeString(f)
+			must(t, err)
+			fields = append(fields, b)
+		}
+		if got := hex.EncodeToString(aad(fields...)); got != c.Bytes {
+			t.Errorf("context of a %s = %s, want %s", c.What, got, c.Bytes)
+		}
+	}
+	for _, e := range all.Vaults {
+		t.Run(e.Name, func(t *testing.T) {
+			x := open(t, lay(t, e.Files))
+			if e.Passphrase != "" || e.EnvValue != "" {
+				_, err := x.Unlock(t.Context(), who, keysource.Material{Passphrase: secret.FromString(e.Passphrase), EnvKey: secret.FromString(e.EnvValue)}, 0)
+				must(t, err)
+			}
+			s := mustSnapshot(t, x)
+			plain, err := strictjson.Marshal(s.state)
+			must(t, err)
+			if string(plain) != e.State {
+				t.Errorf("state = %s", plain)
+			}
+			if state, wrap := keysHex(s.keys); state != e.StateKey || wrap != e.WrappingKey {
+				t.Errorf("keys = %s, %s", state, wrap)
+			}
+			for id, want := range e.Values {
+				wantValue(t, x, id, want)
+			}
+		})
+	}
+	for _, r := range all.Refused {
+		t.Run("refused: "+r.Name, func(t *testing.T) {
+			cfg := lay(t, r.Files)
+			x := open(t, cfg)
+			var err error
+			if r.Passphrase != "" {
+				_, err = x.Unlock(t.Context(), who, pass(r.Passphrase), 0)
+			} else if s, e := x.Snapshot(t.Context()); r.Value == "" {
+				err = e
+			} else {
+				must(t, e)
+				_, err = s.Open(r.Value)
+			}
+			if code := api.CodeOf(err); code != api.VaultUnavailable && code != api.VaultLocked {
+				t.Errorf("%s: error = %v", r.Why, err)
+			}
+		})
+	}
+}
