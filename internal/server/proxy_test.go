@@ -59,7 +59,7 @@ func TestAnAnswerIsTheUpstreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	if resp.StatusCode != 418 || body != `{"a":1}` || resp.Header.Get(api.HeaderAnswer) != "upstream" || resp.Header.Get("Content-Type") != "application/json" ||
-		resp.ContentLength != int64(len(body)) || resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Set-Cookie") != "" || resp.Header.Get(api.HeaderError) != "" {
+		resp.Header.Get("X-Content-Type-Options") != "nosniff" || resp.Header.Get("Set-Cookie") != "" || resp.Header.Get(api.HeaderError) != "" {
 		t.Errorf("%d %q %v", resp.StatusCode, body, resp.Header)
 	}
 	if planned.Capability != "openai/chat-completions" || planned.Method != "POST" || planned.URL != "https://api.openai.com/v1/chat/completions" {
