@@ -249,6 +249,64 @@ func TestAppendWaitsForTheLock(t *testing.T) {
 	}
 }
 
+// Whoever is made the leader at the moment in which its context ends passes
+// that on: else nobody would lead any more.
+func TestCancelledLeaderHandsOver(t *testing.T) {
+	l := create(t, config(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for {
+		p, next := &pending{wake: make(chan bool, 1)}, &pending{wake: make(chan bool, 1)}
+		l.queue, l.leading = []*pending{p, next}, true
+		l.queue[0].lead = true
+		p.wake <- true
+		if l.wait(ctx, p) {
+			continue // it saw the wake-up first
+		}
+		if !errors.Is(p.err, context.Canceled) || len(l.queue) != 1 || !next.lead || len(next.wake) != 1 {
+			t.Errorf("%v, %d in the queue, next leads: %v", p.err, len(l.queue), next.lead)
+		}
+		l.queue, l.leading = nil, false
+		return
+	}
+}
+
+func TestCloseWaitsForAppends(t *testing.T) {
+	cfg := config(t)
+	l := create(t, cfg)
+	held, err := durable.Acquire(t.Context(), filepath.Join(cfg.Dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 5 {
+		wg.Go(func() {
+			if _, err := l.Append(t.Context(), sample(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for waiting := 0; waiting < 5; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		waiting = len(l.queue)
+		l.mu.Unlock()
+	}
+	closed := make(chan error, 1)
+	wg.Go(func() { closed <- l.Close() })
+	select {
+	case err := <-closed:
+		t.Errorf("closed with appends under way: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	if err := held.Release(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got, _ := ids(t, open(t, cfg)); len(got) != 5 {
+		t.Errorf("%d lines", len(got))
+	}
+}
+
 func TestOneChainForAll(t *testing.T) {
 	cfg := config(t)
 	create(t, cfg)
@@ -395,9 +453,19 @@ func TestSyncFails(t *testing.T) {
 			if err := l.Sync(); !errors.Is(err, broken) {
 				t.Fatalf("Sync: %v", err)
 			}
+			long := time.Now().Add(-time.Hour)
+			if err := os.Chtimes(l.path, long, long); err != nil {
+				t.Fatal(err)
+			}
 			l.syncMu.Lock()
 			l.fsync = good
 			l.syncMu.Unlock()
+			if err := l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Stat(l.path); err != nil || time.Since(info.ModTime()) > time.Minute {
+				t.Errorf("what the disk had lost was not written again: %v", err)
+			}
 			add(t, l, 4, 4)
 			if got, _ := ids(t, l); strings.Join(got, "") != "124" {
 				t.Errorf("%q", got)

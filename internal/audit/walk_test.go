@@ -60,6 +60,9 @@ func TestWalkNamesTheFirstBadLine(t *testing.T) {
 			l[5] = append(bytes.Repeat([]byte("x"), 300_000), '\n')
 			return l
 		}, 6, "longer than a line"},
+		{"a line too long that follows", 0, func(l [][]byte) [][]byte {
+			return append(l[:4], append(bytes.Repeat(l[4][:len(l[4])-1], 30), '\n'))
+		}, 5, "longer than a line"},
 		{"truncated below a known position", 7, func(l [][]byte) [][]byte { return l[:6] }, 7, "the log ends before it"},
 		{"truncated to nothing", 7, func(l [][]byte) [][]byte { return nil }, 7, "the log ends before it"},
 		{"truncated inside the known line", 7, func(l [][]byte) [][]byte {
