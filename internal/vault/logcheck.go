@@ -3,23 +3,38 @@ package vault
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/strictjson"
 )
 
 // committedMark is how a record of a committed change looks in the log. It
 // cannot stand inside a JSON string, where its quotes would be escaped.
 var committedMark = []byte(`"event":"` + audit.VaultCommitted + `"`)
 
-// commit is what a vault.committed record says.
+// commit is a vault.committed record, all of it.
 type commit struct {
+	Seq        uint64 `json:"seq"`
+	Prev       string `json:"prev"`
+	AtMs       int64  `json:"atMs"`
 	Event      string `json:"event"`
 	Generation uint64 `json:"generation"`
 	Hash       string `json:"hash"`
+}
+
+// parseCommit returns nil for a line that records something else.
+func parseCommit(line []byte) (*commit, error) {
+	if !bytes.Contains(line, committedMark) {
+		return nil, nil
+	}
+	var c commit
+	if err := strictjson.Unmarshal(line, &c); err != nil || c.Event != audit.VaultCommitted {
+		return nil, errNewer
+	}
+	return &c, nil
 }
 
 // checkedLog remembers how far the log was checked for a document, so that a
@@ -80,17 +95,11 @@ func (v *Vault) checkLog(log *audit.Log, s *Snapshot) error {
 	}
 	last := from.last
 	end, err := log.Walk(from.end, func(line []byte, _ audit.Head) error {
-		if !bytes.Contains(line, committedMark) {
-			return nil
+		c, err := parseCommit(line)
+		if c != nil {
+			last = c
 		}
-		var c commit
-		if err := json.Unmarshal(line, &c); err != nil {
-			return errDamaged
-		}
-		if c.Event == audit.VaultCommitted {
-			last = &c
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return v.errLog(err)
@@ -129,6 +138,6 @@ func (v *Vault) recordCommit(ctx context.Context, log *audit.Log, s *Snapshot) e
 		return v.errLog(err)
 	}
 	s.confirmed, s.logEnd = true, end
-	v.checked = checkedLog{s.hash, end, &commit{audit.VaultCommitted, s.header.Generation, s.hash}}
+	v.checked = checkedLog{s.hash, end, &commit{Generation: s.header.Generation, Hash: s.hash}}
 	return nil
 }

@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 
 	"moldable.sh/aivault/internal/api"
@@ -73,17 +72,14 @@ var errUsed = errors.New("has held a secret")
 // nothing, and returns the generation last committed.
 func neverUsed(log *audit.Log) (last uint64, err error) {
 	_, err = log.Walk(audit.Head{}, func(line []byte, _ audit.Head) error {
-		switch {
-		case bytes.Contains(line, secretMark):
+		if bytes.Contains(line, secretMark) {
 			return errUsed
-		case bytes.Contains(line, committedMark):
-			var c commit
-			if err := json.Unmarshal(line, &c); err != nil {
-				return errDamaged
-			}
+		}
+		c, err := parseCommit(line)
+		if c != nil {
 			last = max(last, c.Generation)
 		}
-		return nil
+		return err
 	})
 	return last, err
 }

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,12 @@ func TestMain(m *testing.M) {
 	if victim := os.Getenv("AIVAULT_TEST_VICTIM"); victim != "" {
 		runVictim(victim)
 		return
+	}
+	if os.Getenv("AIVAULT_TEST_FULL") != "1" {
+		// Each check writes and syncs dozens of files.
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			panic(err)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }
