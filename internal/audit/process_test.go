@@ -113,7 +113,7 @@ func TestKilledWriters(t *testing.T) {
 	cfg := config(t)
 	create(t, cfg).Close()
 	confirmed := map[string]string{} // request id -> seq
-	for round := range 25 {
+	for round := range 12 {
 		for _, line := range killWriter(t, cfg) {
 			f := strings.Fields(line)
 			if len(f) != 4 || f[0] != "confirmed" {
@@ -140,7 +140,7 @@ func TestKilledWriters(t *testing.T) {
 		}
 	}
 	got, _ := ids(t, open(t, cfg))
-	if len(confirmed) < 50 || len(got) < len(confirmed) {
+	if len(confirmed) < 24 || len(got) < len(confirmed) {
 		t.Fatalf("%d records confirmed, %d in the log", len(confirmed), len(got))
 	}
 	at := map[string]string{}
