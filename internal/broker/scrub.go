@@ -233,7 +233,7 @@ func (c *credential) versions() string {
 // what its logins make of them on the wire. One value that does not open
 // leaves the others standing; a vault that was locked is an error.
 func (c *credential) values(now time.Time) ([]secret.Value, error) {
-	var values []secret.Value
+	var values, public []secret.Value
 	opened := map[string]secret.Value{}
 	defer wipe(opened)
 	for field, id := range c.Secrets {
@@ -249,13 +249,23 @@ func (c *credential) values(now time.Time) ([]secret.Value, error) {
 			continue // it cannot be sent either
 		}
 		opened[field] = v
-		if !c.public(field, s) {
+		if c.public(field, s) {
+			public = append(public, v)
+		} else {
 			values = append(values, v.Clone())
 		}
 	}
-	return append(values, c.rendered(opened, now)...), nil
+	for _, v := range c.rendered(opened, now) {
+		if slices.ContainsFunc(public, v.Equal) {
+			v.Wipe() // a header of its own for an account id is as public as that
+		} else {
+			values = append(values, v)
+		}
+	}
+	return values, nil
 }
 
+// rendered is what each of the credential's logins puts on the wire.
 func (c *credential) rendered(opened map[string]secret.Value, now time.Time) []secret.Value {
 	if c.check() != nil {
 		return nil // makes no calls, so that nothing is rendered
@@ -280,9 +290,7 @@ func (c *credential) rendered(opened map[string]secret.Value, now time.Time) []s
 		if err != nil {
 			continue
 		}
-		for _, v := range auth.Rendered(add) {
-			values = append(values, v.Clone())
-		}
+		values = append(values, auth.Rendered(add)...)
 		wipeAdditions(add)
 	}
 	return values

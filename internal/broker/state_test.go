@@ -155,6 +155,23 @@ func TestABrokenEntryHarmsOnlyItself(t *testing.T) {
 	}
 }
 
+// A capability of several hosts is no way to a host that is not the
+// credential's.
+func TestACredentialReachesItsOwnHostsOnly(t *testing.T) {
+	v := start(t, aivaulttest.Options{Hosts: []string{"evil.test"}})
+	acme(t, v, "acme-token-0123456789", bearer())
+	tamper(t, v, func(tx *vault.Tx) error {
+		tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
+			ID: "acme/both", Provider: "acme", Hosts: []string{"evil.test", aivaulttest.CustomHost}, Methods: []string{"GET"}, Paths: []string{"/"},
+		})
+		return nil
+	})
+	mustRefuse(t, v, get("acme/both", "/"), api.PolicyViolation)
+	if len(v.API.Seen()) != 0 {
+		t.Error("the call went out")
+	}
+}
+
 func TestTheMostSpecificCredentialIsUsed(t *testing.T) {
 	v := start(t, aivaulttest.Options{})
 	v.Create(t, "OPENAI_API_KEY", "sk-global-0123456789")
@@ -247,6 +264,32 @@ func TestWhatTheHostMayKnowIsScrubbed(t *testing.T) {
 	seen := v.API.Seen()
 	if got := seen[len(seen)-1].Header.Get("Authorization"); got != "Bearer acme-fourth-0123456789" {
 		t.Errorf("sent %q after the rotation", got)
+	}
+}
+
+// An account id is no secret: an answer that names it stays as it is.
+func TestPublicPartsAreNotScrubbed(t *testing.T) {
+	const sid, token = "AC00000000000000000000000000000000", "twilio-auth-token-0123456789"
+	v := start(t, aivaulttest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		_, _ = io.WriteString(w, "sid "+sid+" token "+password+" "+r.Header.Get("Authorization"))
+	})})
+	v.Create(t, "TWILIO_ACCOUNT_SID", sid)
+	v.Create(t, "TWILIO_AUTH_TOKEN", token)
+	call := get("twilio/messages-read", "/2010-04-01/Accounts/"+sid+"/Messages.json")
+	if got := mustInvoke(t, v, call); got != "sid "+sid+" token [redacted] Basic [redacted]" && got != "sid "+sid+" token [redacted] [redacted]" {
+		t.Errorf("answered %q", got)
+	}
+	// Yet a secret that somehow fills the public field is scrubbed.
+	tamper(t, v, func(tx *vault.Tx) error {
+		for i := range tx.State.Credentials {
+			c := &tx.State.Credentials[i]
+			c.Secrets["account_sid"] = c.Secrets["auth_token"]
+		}
+		return nil
+	})
+	if got := mustInvoke(t, v, call); strings.Contains(got, token) {
+		t.Errorf("answered %q", got)
 	}
 }
 
