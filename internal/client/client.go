@@ -20,6 +20,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/daemon"
+	"moldable.sh/aivault/internal/keysource"
 )
 
 // Config says whom to talk to.
@@ -33,8 +34,9 @@ type Config struct {
 	// Notice takes lines for people (stderr), e.g. that a daemon was started.
 	Notice func(line string)
 
-	sharedFile string // tests: instead of /etc/aivault/shared.json
-	daemonFile string // tests: instead of the aivaultd beside this program
+	sharedFile string                 // tests: instead of /etc/aivault/shared.json
+	daemonFile string                 // tests: instead of the aivaultd beside this program
+	argon2id   keysource.Argon2Params // tests: cheaper than the product's
 }
 
 func (c *Config) notice(line string) {

@@ -13,6 +13,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/daemon"
+	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/standin"
 )
@@ -49,7 +50,8 @@ func config(t *testing.T, more ...string) Config {
 		t.Fatal(err)
 	}
 	env.SharedSocket = filepath.Join(env.Home, "shared", "s") // never this machine's
-	cfg := Config{Env: env, daemonFile: os.Args[0], sharedFile: filepath.Join(env.Home, "shared.json"), Notice: func(l string) { t.Log(l) }}
+	cfg := Config{Env: env, daemonFile: os.Args[0], sharedFile: filepath.Join(env.Home, "shared.json"), Notice: func(l string) { t.Log(l) },
+		argon2id: keysource.Argon2Params{MemoryKiB: 8 << 10, Time: 1, Parallelism: 1}}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

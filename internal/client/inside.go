@@ -26,7 +26,7 @@ type inside struct {
 // newInside builds the broker in this process. Its caller is the operator:
 // whoever can run this program on the vault's files is.
 func newInside(cfg Config) (*Client, error) {
-	inst, err := daemon.New(daemon.Options{Env: cfg.Env, Build: cfg.Build})
+	inst, err := daemon.New(daemon.Options{Env: cfg.Env, Build: cfg.Build, Argon2id: cfg.argon2id})
 	if err != nil {
 		return nil, err
 	}
