@@ -48,7 +48,6 @@ func (av *aivault) startByHand(ctx context.Context, p plan) error {
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(p.aivault), "aivaultd"))
 	cmd.Env = av.env
-	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -90,7 +89,7 @@ http {
     location / {
       proxy_pass https://api; proxy_http_version 1.1; proxy_buffering off;
       proxy_set_header Connection ""; proxy_set_header Authorization "Bearer bench-0123456789abcdef";
-      proxy_ssl_verify on; proxy_ssl_trusted_certificate %[4]s; proxy_ssl_name 127.0.0.1; proxy_ssl_session_reuse on;
+      proxy_ssl_verify on; proxy_ssl_trusted_certificate %[4]s; proxy_ssl_name example.com; proxy_ssl_session_reuse on;
     }
   }
 }
