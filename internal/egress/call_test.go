@@ -74,6 +74,36 @@ func TestBody(t *testing.T) {
 	}
 }
 
+// An answer that comes before the request's body has failed is no answer.
+func TestBodyFailsAfterTheAnswerBegan(t *testing.T) {
+	for _, h1 := range []bool{false, true} {
+		broken := make(chan bool, 1)
+		up := startAPI(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).EnableFullDuplex()
+			_ = http.NewResponseController(w).Flush()
+			_, err := io.Copy(io.Discard, r.Body)
+			broken <- err != nil
+		}))
+		c := newClient(t, Config{})
+		if h1 {
+			h1Only(t, c, up.to)
+		}
+		pr, pw := io.Pipe()
+		go func() { _, _ = pw.Write([]byte("x")) }()
+		resp, err := send(t, c, up.to, "POST", "/", Additions{}, Body{pr, 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pw.Close()
+		_, err = io.ReadAll(resp.Body)
+		wantCode(t, err, api.InvalidRequest, "short")
+		resp.Body.Close()
+		if !<-broken {
+			t.Error("the upstream got what looked like a whole body")
+		}
+	}
+}
+
 // pattern is n bytes that are not held in memory.
 func pattern(n int64) io.Reader { return io.LimitReader(&cycle{}, n) }
 
@@ -275,10 +305,12 @@ func TestNoErrorRepeatsTheUpstream(t *testing.T) {
 		"bad trailer": func(s string) string {
 			return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n0\r\n" + s + "\r\n\r\n"
 		},
-		"encoding":     func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Encoding: " + s + "\r\n\r\nx" },
-		"not gzip":     func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + s },
-		"short":        func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + s },
-		"endless head": func(s string) string { return "HTTP/1.1 200 OK\r\nX: " + strings.Repeat(s, 100_000) },
+		"encoding": func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Encoding: " + s + "\r\n\r\nx" },
+		"not gzip": func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + s },
+		"short":    func(s string) string { return "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + s },
+		"endless head": func(s string) string {
+			return "HTTP/1.1 200 OK\r\nX: " + strings.Repeat(s, 100_000) + "\r\nContent-Length: 0\r\n\r\n"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, _ := rawServer(t, func(conn net.Conn) {

@@ -215,9 +215,15 @@ func TestEnvironmentProxyIsIgnored(t *testing.T) {
 		t.Setenv(name, "http://127.0.0.1:1")
 	}
 	up := startAPI(t, nil)
-	get(t, newClient(t, Config{}), up.to, "/")
+	c := newClient(t, Config{})
+	get(t, c, up.to, "/")
 	if len(up.Seen()) != 1 {
 		t.Error("the upstream was not called")
+	}
+	// net/http reads the environment once a process, so that a test that ran
+	// before could have made this one blind.
+	if c.pools.all()[0].transport.Proxy != nil {
+		t.Error("the transport asks for a proxy")
 	}
 }
 
@@ -373,17 +379,21 @@ func TestOldTLSIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
+	shaken := make(chan error, 1)
 	go func() {
-		defer close(done)
-		if conn, err := l.Accept(); err == nil {
-			_ = conn.(*tls.Conn).Handshake()
+		conn, err := l.Accept()
+		if err == nil {
+			err = conn.(*tls.Conn).Handshake()
 			conn.Close()
 		}
+		shaken <- err
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() { l.Close() })
 	_, err = send(t, newClient(t, Config{}), destination(l.Addr().(*net.TCPAddr).AddrPort(), roots), "GET", "/", Additions{}, Body{})
 	wantCode(t, err, api.UpstreamUnreachable, "")
+	if <-shaken == nil {
+		t.Error("TLS 1.1 was agreed on")
+	}
 }
 
 func TestUnreachable(t *testing.T) {

@@ -156,9 +156,6 @@ func (r *route) addresses(ctx context.Context) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(r.host); err == nil {
 		return []netip.Addr{a}, nil
 	}
-	if numeric(r.host) {
-		return nil, api.Errorf(api.PolicyViolation, "%s: a number is no name of a host", r.name)
-	}
 	addrs, err := r.cfg.Resolve(ctx, r.host)
 	if err != nil {
 		return nil, err
@@ -167,15 +164,6 @@ func (r *route) addresses(ctx context.Context) ([]netip.Addr, error) {
 		return nil, &net.DNSError{IsNotFound: true}
 	}
 	return addrs, nil
-}
-
-// numeric says whether some resolver could read a name as an IPv4 address: 127.1, 0x7f000001.
-func numeric(host string) bool {
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	if digits, ok := strings.CutPrefix(last, "0x"); ok {
-		return strings.Trim(digits, "0123456789abcdef") == ""
-	}
-	return strings.Trim(last, "0123456789") == ""
 }
 
 // vet says whether one address may be dialled.
