@@ -104,28 +104,32 @@ type caller struct {
 	envelope bool
 }
 
-func (c caller) request(method, path, body string) (*http.Request, error) {
-	url := c.base + path
-	if c.envelope {
-		call := map[string]any{"capability": "bench/all", "request": map[string]any{"method": method, "path": path}}
-		if body != "" {
-			call["request"].(map[string]any)["body"] = body
-		}
-		b, err := json.Marshal(call)
-		if err != nil {
-			return nil, err
-		}
-		method, url, body = "POST", c.base+"/aivault/proxy", string(b)
+// call is a request in the words of one front, made once: what is measured is
+// the front, not its client's JSON.
+type call struct{ method, url, body string }
+
+func (c caller) call(method, path, body string) (call, error) {
+	if !c.envelope {
+		return call{method, c.base + path, body}, nil
 	}
-	r, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err == nil && body != "" {
+	request := map[string]any{"method": method, "path": path}
+	if body != "" {
+		request["body"] = body
+	}
+	b, err := json.Marshal(map[string]any{"capability": "bench/all", "request": request})
+	return call{"POST", c.base + "/aivault/proxy", string(b)}, err
+}
+
+func (c call) request() (*http.Request, error) {
+	r, err := http.NewRequest(c.method, c.url, strings.NewReader(c.body))
+	if err == nil && c.body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	return r, err
 }
 
-func (c caller) once(buf []byte) error {
-	r, err := c.request("POST", "/v1/item", prompt)
+func (c caller) once(item call, buf []byte) error {
+	r, err := item.request()
 	if err != nil {
 		return err
 	}
@@ -151,8 +155,12 @@ func (c caller) hammer(workers int, length time.Duration) (result, error) {
 		first error
 		wg    sync.WaitGroup
 	)
+	item, err := c.call("POST", "/v1/item", prompt)
+	if err != nil {
+		return result{}, err
+	}
 	for range 2 { // warm connections, pools and branch predictors
-		if err := c.once(make([]byte, 4096)); err != nil {
+		if err := c.once(item, make([]byte, 4096)); err != nil {
 			return result{}, err
 		}
 	}
@@ -163,7 +171,7 @@ func (c caller) hammer(workers int, length time.Duration) (result, error) {
 			var mine []float64
 			for time.Since(start) < length {
 				t := time.Now()
-				if err := c.once(buf); err != nil {
+				if err := c.once(item, buf); err != nil {
 					mu.Lock()
 					first = errors.Join(first, err)
 					mu.Unlock()
@@ -186,7 +194,11 @@ func (c caller) hammer(workers int, length time.Duration) (result, error) {
 // stream reads one event stream; the latencies are from the upstream's write
 // to this process's read.
 func (c caller) stream(events int) (result, error) {
-	r, err := c.request("GET", "/v1/events?n="+strconv.Itoa(events), "")
+	stream, err := c.call("GET", "/v1/events?n="+strconv.Itoa(events), "")
+	if err != nil {
+		return result{}, err
+	}
+	r, err := stream.request()
 	if err != nil {
 		return result{}, err
 	}
