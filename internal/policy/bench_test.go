@@ -39,6 +39,28 @@ func BenchmarkCanonicalise(b *testing.B) {
 	})
 }
 
+// The widest capability of the registry has some fifty rules.
+func BenchmarkDecideFiftyRules(b *testing.B) {
+	var rules []string
+	for i := range 50 {
+		rules = append(rules, "/repos/*/*/part"+string(rune('a'+i%26))+string(rune('a'+i/26)))
+	}
+	c, err := Compile("github/repos-read", "github", []string{"api.github.com"}, []string{"GET"}, rules)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := Canonicalise("GET", "/repos/acme/site/partxb/7", nil, Rules{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Decide(c, r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkDecide(b *testing.B) {
 	c, err := Compile("github/actions-run", "github", []string{"api.github.com"}, []string{"POST"}, []string{
 		"/repos/*/*/actions/workflows/*/dispatches", "/repos/*/*/actions/runs/*/rerun",

@@ -73,7 +73,7 @@ func checkParam(raw string, rules *Rules) error {
 	var buf [64]byte
 	key := squash(buf[:0], name)
 	switch string(key) {
-	case "accesstoken", "apikey":
+	case "accesstoken", "oauthtoken", "apikey":
 		return checkCallerParam(name, rules)
 	case "httpmethod", "methodoverride", "httpmethodoverride", "xhttpmethod", "xhttpmethodoverride":
 		return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", quote(name))

@@ -16,6 +16,7 @@ type PathRule struct {
 	open     bool // ends in '/': what lies below, not the path without it
 	literal  string
 	rank     int
+	pivot    int // the last literal segment: most rules that don't match differ there
 }
 
 // pattern matches one decoded segment: its parts in order, with one or more
@@ -52,6 +53,11 @@ func ParsePathRule(s string) (PathRule, error) {
 	}
 	if !strings.Contains(r.path, "*") {
 		p.literal = r.path
+	}
+	for i, pat := range p.segments {
+		if len(pat) == 1 {
+			p.pivot = i
+		}
 	}
 	p.rank = p.specificity()
 	return p, nil
@@ -98,8 +104,11 @@ func (p *PathRule) match(segs []string) bool {
 	case p.open && len(segs) == n:
 		return false
 	}
+	if n > 0 && !p.segments[p.pivot].match(segs[p.pivot]) {
+		return false
+	}
 	for i, pat := range p.segments {
-		if !pat.match(segs[i]) {
+		if i != p.pivot && !pat.match(segs[i]) {
 			return false
 		}
 	}

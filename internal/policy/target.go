@@ -238,9 +238,6 @@ func checkText(seg string) error {
 		if invisible(c) {
 			return badTarget("path holds the invisible character %U", c)
 		}
-		if slashLike(c) {
-			return badTarget("path holds %U, which looks like a separator", c)
-		}
 	}
 	// Compatibility forms: a full-width or one-dot-leader '.', a full-width
 	// '/', a care-of sign. Whoever normalises them gets another path.

@@ -116,7 +116,7 @@ func TestRefusedTarget(t *testing.T) {
 func TestAuthQuery(t *testing.T) {
 	rules := Rules{AuthQuery: []string{"key", "X-Token"}, CallerQuery: []string{"api_key_id", "x_token"}}
 	for _, q := range []string{
-		"access_token=x", "ACCESS_TOKEN=x", "Access_Token", "access%5ftoken=x", "%61ccess_token=x", "access-token=x", "access.token=x", "access+token=x",
+		"oauth_token=x", "access_token=x", "ACCESS_TOKEN=x", "Access_Token", "access%5ftoken=x", "%61ccess_token=x", "access-token=x", "access.token=x", "access+token=x",
 		"a=1&api_key=x", "apikey", "apiKey=x", "API-KEY=x", "api%20key=x", "api_key[]=x", "api_key%5b0%5d=x", "+api_key=x",
 		"key=x", "KEY=x", "%6bey=x", "k%45y=x", "key", "key[]=1", "a=b&key=1&c=d", "&&key=1",
 		"ｋｅｙ=x", "%ef%bd%8bey=1", "\u212aey=x", "acce\u017f\u017f_token=1", "ap\u0131key=1", "AP\u0130KEY=1",

@@ -89,6 +89,10 @@ func TestClaims(t *testing.T) {
 		"OP\u0415NAI_API_KEY":              "openai", // Cyrillic E
 		"\u043epenai_\u0430pi_key":         "openai", // Cyrillic o, a
 		"OPENAI_API_\u039aEY":              "openai", // Greek Kappa
+		"OPE\u039dAI_API_KEY":              "openai", // Greek capital Nu, whose small letter looks like v
+		"\u03a4RELLO_TOKEN":                "trello", // Greek Tau
+		"\u13da\u13a2RIPE_API_KEY":         "stripe", // Cherokee
+		"\ua4d6ITHUB_TOKEN":                "github", // Lisu
 		"0PENAI_API_KEY":                   "openai", // zero
 		"OPENA1_AP1_KEY":                   "openai", // ones
 		"OPENAl_APl_KEY":                   "openai", // small l

@@ -1,0 +1,315 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+)
+
+// check says what is wrong with the login by itself.
+func (l *Login) check(fields map[string]bool) error {
+	if !ValidID(l.ID) {
+		return fmt.Errorf("login %s: not a valid id", quote(l.ID))
+	}
+	if err := l.checkStrategy(fields); err != nil {
+		return fmt.Errorf("login %s: %w", l.ID, err)
+	}
+	if p := l.UpstreamPathPrefix; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || checkRule(p) != nil || strings.Contains(p, "*")) {
+		return fmt.Errorf("login %s: upstreamPathPrefix %s is not a plain path without a '/' at its end", l.ID, quote(p))
+	}
+	for _, f := range l.Fields() {
+		if !fields[f] {
+			return fmt.Errorf("login %s: field %s is not one of the provider's secrets", l.ID, quote(f))
+		}
+	}
+	if len(l.Fields()) == 0 {
+		return fmt.Errorf("login %s: uses no secret", l.ID)
+	}
+	return nil
+}
+
+func (l *Login) checkStrategy(fields map[string]bool) error {
+	declared := map[string]bool{ // strategy -> its parameters are there
+		"oauth2": l.OAuth2 != nil, "aws-sigv4": l.SigV4 != nil, "hmac": l.HMAC != nil, "mtls": l.MTLS != nil,
+		"token-exchange": l.TokenExchange != nil, "postgres-connection": l.Postgres != nil,
+	}
+	for name, there := range declared {
+		if there != (name == l.Auth.Type) {
+			return fmt.Errorf("auth type %s and the parameters given do not belong together", quote(l.Auth.Type))
+		}
+	}
+	if _, late := declared[l.Auth.Type]; !late {
+		if l.NotYet != "" && l.NotYet != "websocket" {
+			return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
+		}
+		return checkSpec(l.Auth, fields)
+	}
+	if l.NotYet != l.Auth.Type {
+		return fmt.Errorf("auth type %s is not built: notYet must say so", l.Auth.Type)
+	}
+	if rest := l.Auth; rest.HeaderName+rest.ValueTemplate+rest.ParamName+rest.PrefixTemplate+rest.UsernameTemplate+rest.PasswordTemplate != "" ||
+		len(rest.Headers)+len(rest.Params) != 0 {
+		return errors.New("auth holds more than the type of a strategy that has its own parameters")
+	}
+	switch {
+	case l.OAuth2 != nil:
+		return l.OAuth2.check(fields)
+	case l.SigV4 != nil:
+		return oneOf("service and region", l.SigV4.Service != "" && l.SigV4.Region != "" && len(l.SigV4.Fields) > 0)
+	case l.HMAC != nil:
+		return l.HMAC.check(fields)
+	case l.MTLS != nil:
+		if l.MTLS.Plus != nil {
+			return checkSpec(*l.MTLS.Plus, fields)
+		}
+	case l.TokenExchange != nil:
+		return l.TokenExchange.check(fields)
+	}
+	return nil
+}
+
+func oneOf(what string, ok bool) error {
+	if ok {
+		return nil
+	}
+	return errors.New(what + ": missing or not one of the values that the schema lists")
+}
+
+func (o *OAuth2) check(fields map[string]bool) error {
+	if err := oneOf("grantType", slices.Contains([]string{"refresh_token", "authorization_code", "client_credentials",
+		"account_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"}, o.GrantType)); err != nil {
+		return err
+	}
+	if err := oneOf("clientAuth", slices.Contains([]string{"body", "basic", "none"}, o.ClientAuth)); err != nil {
+		return err
+	}
+	if err := oneOf("bodyFormat", o.BodyFormat == "form" || o.BodyFormat == "json"); err != nil {
+		return err
+	}
+	if err := checkEndpoint(o.TokenEndpoint); err != nil {
+		return err
+	}
+	if o.AuthorizationEndpoint != "" {
+		if err := checkEndpoint(o.AuthorizationEndpoint); err != nil {
+			return err
+		}
+	}
+	if len(o.Fields) == 0 {
+		return errors.New("oauth2 names no field")
+	}
+	for k, t := range o.TokenParams {
+		if err := checkTemplate("tokenParams "+k, t, fields, false); err != nil {
+			return err
+		}
+	}
+	return checkHeaders(o.Headers, fields, o.Yields...)
+}
+
+func (h *HMAC) check(fields map[string]bool) error {
+	switch {
+	case !slices.Contains([]string{"sha256", "sha384", "sha512"}, h.Algorithm):
+		return oneOf("algorithm", false)
+	case h.Encoding != "hex" && h.Encoding != "base64":
+		return oneOf("encoding", false)
+	case !slices.Contains([]string{"", "raw", "base64", "hex"}, h.KeyEncoding):
+		return oneOf("keyEncoding", false)
+	case h.SignedContent == "":
+		return oneOf("signedContent", false)
+	}
+	for _, p := range []*Place{&h.Output, h.Timestamp, h.Nonce} {
+		if p != nil && (p.Name == "" || !slices.Contains([]string{"header", "query", "body"}, p.In)) {
+			return oneOf("place", false)
+		}
+	}
+	if len(h.Headers) == 0 {
+		return nil
+	}
+	return checkHeaders(h.Headers, fields)
+}
+
+func (x *TokenExchange) check(fields map[string]bool) error {
+	if err := checkEndpoint(x.TokenEndpoint); err != nil {
+		return err
+	}
+	if err := oneOf("bodyFormat", x.BodyFormat == "form" || x.BodyFormat == "json"); err != nil {
+		return err
+	}
+	for k, t := range x.Body {
+		if err := checkTemplate("body "+k, t, fields, false); err != nil {
+			return err
+		}
+	}
+	if x.TokenField == "" {
+		return oneOf("tokenField", false)
+	}
+	return checkHeaders(x.Headers, fields, tokenYield)
+}
+
+// checkEndpoint accepts an https URL whose host is a plain name.
+func checkEndpoint(s string) error {
+	u, err := url.Parse(fillBraces(s))
+	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" || u.Path == "" {
+		return fmt.Errorf("%s is not an https URL of host and path", quote(s))
+	}
+	return ValidHost(u.Host)
+}
+
+// endpoints lists the addresses that the login asks for tokens.
+func (l *Login) endpoints() []string {
+	switch {
+	case l.OAuth2 != nil:
+		return []string{l.OAuth2.TokenEndpoint, l.OAuth2.AuthorizationEndpoint}
+	case l.TokenExchange != nil:
+		return []string{l.TokenExchange.TokenEndpoint}
+	}
+	return nil
+}
+
+// fillBraces puts a letter in place of every {param} of a host.
+func fillBraces(host string) string {
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(host, "{")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		_, after, ok := strings.Cut(rest, "}")
+		if !ok {
+			return host
+		}
+		b.WriteByte('x')
+		host = after
+	}
+}
+
+// checkSpec says whether a spec of a built strategy is complete, and holds
+// nothing that its strategy would ignore.
+func checkSpec(s api.AuthSpec, fields map[string]bool) error {
+	left := s
+	var err error
+	switch s.Type {
+	case "header":
+		left.HeaderName, left.ValueTemplate = "", ""
+		err = checkHeaders([]api.AuthField{{Name: s.HeaderName, ValueTemplate: s.ValueTemplate}}, fields)
+	case "multi-header":
+		left.Headers = nil
+		err = checkHeaders(s.Headers, fields)
+	case "query":
+		left.ParamName, left.ValueTemplate = "", ""
+		err = checkParams([]api.AuthField{{Name: s.ParamName, ValueTemplate: s.ValueTemplate}}, fields)
+	case "multi-query":
+		left.Params = nil
+		err = checkParams(s.Params, fields)
+	case "path":
+		left.PrefixTemplate = ""
+		if !strings.HasPrefix(s.PrefixTemplate, "/") || strings.HasSuffix(s.PrefixTemplate, "/") {
+			return errors.New("prefixTemplate must start with '/' and not end in one")
+		}
+		err = checkTemplate("prefixTemplate", s.PrefixTemplate, fields, true)
+	case "basic":
+		left.UsernameTemplate, left.PasswordTemplate = "", ""
+		if len(placeholders(s.UsernameTemplate+s.PasswordTemplate)) == 0 {
+			return errors.New("basic names no field")
+		}
+		err = checkTemplate("usernameTemplate", s.UsernameTemplate, fields, false)
+		if err == nil {
+			err = checkTemplate("passwordTemplate", s.PasswordTemplate, fields, false)
+		}
+	default:
+		return fmt.Errorf("auth type %s is not known", quote(s.Type))
+	}
+	if err != nil {
+		return err
+	}
+	if left.HeaderName+left.ValueTemplate+left.ParamName+left.PrefixTemplate+left.UsernameTemplate+left.PasswordTemplate != "" ||
+		len(left.Headers)+len(left.Params) != 0 {
+		return fmt.Errorf("auth type %s does not take all that is given", s.Type)
+	}
+	return nil
+}
+
+func checkHeaders(list []api.AuthField, fields map[string]bool, yields ...string) error {
+	if len(list) == 0 {
+		return errors.New("no header is named")
+	}
+	known := fields
+	if len(yields) > 0 {
+		known = map[string]bool{}
+		for f := range fields {
+			known[f] = true
+		}
+		for _, y := range yields {
+			known[y] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, f := range list {
+		name := foldHeader(f.Name)
+		if !validToken(f.Name) || strings.Contains(f.Name, "_") || seen[name] {
+			return fmt.Errorf("header name %s is no token, holds '_', or is there twice", quote(f.Name))
+		}
+		seen[name] = true
+		if err := checkTemplate("header "+f.Name, f.ValueTemplate, known, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkParams(list []api.AuthField, fields map[string]bool) error {
+	if len(list) == 0 {
+		return errors.New("no query parameter is named")
+	}
+	seen := map[string]bool{}
+	for _, f := range list {
+		if !validToken(f.Name) || seen[f.Name] {
+			return fmt.Errorf("query parameter %s is no plain name, or is there twice", quote(f.Name))
+		}
+		seen[f.Name] = true
+		if err := checkTemplate("query parameter "+f.Name, f.ValueTemplate, fields, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkTemplate wants printable ASCII whose braces name known fields.
+func checkTemplate(what, t string, fields map[string]bool, needField bool) error {
+	for i := range len(t) {
+		if t[i] < 0x20 || t[i] >= 0x7f {
+			return fmt.Errorf("%s: template holds more than printable ASCII", what)
+		}
+	}
+	names := placeholders(t)
+	if needField && len(names) == 0 {
+		return fmt.Errorf("%s: template names no field", what)
+	}
+	for _, n := range names {
+		if !fields[n] {
+			return fmt.Errorf("%s: field %s is not one of the provider's secrets", what, quote(n))
+		}
+	}
+	plain := t
+	for _, n := range names {
+		plain = strings.ReplaceAll(plain, "{{"+n+"}}", "")
+	}
+	if strings.ContainsAny(plain, "{}") {
+		return fmt.Errorf("%s: template has a brace that is not part of a {{field}}", what)
+	}
+	return nil
+}
+
+func validToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -1,0 +1,173 @@
+package registry
+
+import (
+	"slices"
+
+	"moldable.sh/aivault/internal/api"
+)
+
+// Provider is one upstream service: one file under registry/.
+type Provider struct {
+	SchemaVersion int                `json:"schemaVersion"` // 1
+	ID            string             `json:"provider"`
+	Title         string             `json:"title"`
+	Category      string             `json:"category"`
+	Docs          string             `json:"docs"`
+	GetKey        GetKey             `json:"getKey"`
+	Secrets       []SecretName       `json:"secrets"`
+	Hosts         []string           `json:"hosts"` // names in braces are filled per credential
+	HostParams    []HostParam        `json:"hostParams,omitzero"`
+	HostPatterns  []string           `json:"hostPatterns,omitzero"` // the widest hosts that filling HostParams may give
+	SelfHosted    bool               `json:"selfHosted,omitzero"`
+	StaticHeaders []StaticHeader     `json:"staticHeaders,omitzero"`
+	CallerHeaders []string           `json:"callerHeaders,omitzero"` // auth-class by name, yet the caller's to set
+	CallerQuery   []string           `json:"callerQuery,omitzero"`
+	Logins        []Login            `json:"logins"`
+	Capabilities  []Capability       `json:"capabilities"`
+	Client        *ClientEnvironment `json:"client,omitzero"`
+	Notes         []string           `json:"notes,omitzero"`
+}
+
+// GetKey tells a person where the key comes from.
+type GetKey struct {
+	Text string `json:"text"`
+	URL  string `json:"url"`
+}
+
+// SecretName is a canonical secret name that a provider claims, with its
+// aliases. Field is the placeholder that the value fills in templates; it is
+// unique in the provider.
+type SecretName struct {
+	Name    string   `json:"name"`
+	Aliases []string `json:"aliases,omitzero"`
+	Field   string   `json:"field"`
+	Public  bool     `json:"public,omitzero"` // an e-mail or account id: not scrubbed from answers
+	About   string   `json:"about,omitzero"`
+}
+
+// HostParam is a part of a host that differs from account to account.
+type HostParam struct {
+	Name    string   `json:"name"`
+	Kind    string   `json:"kind"` // tenant or region
+	Pattern string   `json:"pattern,omitzero"`
+	Values  []string `json:"values,omitzero"` // regions
+	About   string   `json:"about,omitzero"`
+}
+
+// StaticHeader is a header that the API wants with every request. The
+// caller's own value stands in its place unless Fixed.
+type StaticHeader struct {
+	Name   string `json:"name"`
+	Value  string `json:"value,omitzero"`
+	Caller bool   `json:"caller,omitzero"` // no default: the caller must or may set it
+	Fixed  bool   `json:"fixed,omitzero"`
+}
+
+// Login is one way to authenticate. A credential that has all its fields can
+// use it. A capability uses the first of its logins that the credential
+// satisfies; a capability that names none uses those that are not dedicated.
+//
+// A dedicated login that no capability names is never used: it is there
+// because the API would accept it, so that its headers and parameters are
+// not the caller's to set.
+type Login struct {
+	ID                 string       `json:"id"`
+	Auth               api.AuthSpec `json:"auth"`
+	Dedicated          bool         `json:"dedicated,omitzero"`          // only for capabilities that name it
+	Hosts              []string     `json:"hosts,omitzero"`              // default: the provider's
+	UpstreamPathPrefix string       `json:"upstreamPathPrefix,omitzero"` // put before the path, after policy
+	NotYet             string       `json:"notYet,omitzero"`             // what is still missing, e.g. oauth2
+	Note               string       `json:"note,omitzero"`
+
+	// Parameters of the strategies that are declared, and not built yet.
+	OAuth2        *OAuth2        `json:"oauth2,omitzero"`
+	SigV4         *SigV4         `json:"sigv4,omitzero"`
+	HMAC          *HMAC          `json:"hmac,omitzero"`
+	MTLS          *MTLS          `json:"mtls,omitzero"`
+	TokenExchange *TokenExchange `json:"tokenExchange,omitzero"`
+	Postgres      *Postgres      `json:"postgres,omitzero"`
+}
+
+// Capability is one named operation of a provider.
+type Capability struct {
+	ID          string   `json:"id"`
+	Description string   `json:"description"`
+	Access      string   `json:"access"` // read, write, admin, mixed; admin starts off
+	Methods     []string `json:"methods"`
+	Paths       []string `json:"paths"` // rules: /p covers p and below, =/p is p alone, * is one segment or part of one
+	Hosts       []string `json:"hosts,omitzero"`
+	Logins      []string `json:"logins,omitzero"`
+	Default     *Default `json:"default,omitzero"`
+	Example     string   `json:"example,omitzero"` // arguments after `aivault invoke ID`
+	Sensitive   bool     `json:"sensitive,omitzero"`
+	WebSocket   bool     `json:"websocket,omitzero"`
+	IssuesToken []string `json:"issuesToken,omitzero"` // JSON pointers to new tokens in answers
+	MatchHeader []string `json:"matchHeader,omitzero"` // "Name: value" that the request must carry; of one name, any
+	Note        string   `json:"note,omitzero"`
+}
+
+// Default is the call that leaving out method and path means. An empty part
+// is left to the caller.
+type Default struct {
+	Method string `json:"method,omitzero"`
+	Path   string `json:"path,omitzero"`
+}
+
+// ClientEnvironment names the variables by which a provider's own SDK or CLI
+// takes a base URL and a key.
+type ClientEnvironment struct {
+	BaseURL string `json:"baseUrl,omitzero"`
+	Key     string `json:"key,omitzero"`
+}
+
+// Claim is what the registry says of a secret's name.
+type Claim struct {
+	Provider string
+	Secret   SecretName
+}
+
+// LoginsOf lists the logins that a capability may use, in order.
+func (p *Provider) LoginsOf(c *Capability) []*Login {
+	var out []*Login
+	if len(c.Logins) == 0 {
+		for i := range p.Logins {
+			if !p.Logins[i].Dedicated {
+				out = append(out, &p.Logins[i])
+			}
+		}
+		return out
+	}
+	for _, id := range c.Logins {
+		if l := p.login(id); l != nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func (p *Provider) login(id string) *Login {
+	for i := range p.Logins {
+		if p.Logins[i].ID == id {
+			return &p.Logins[i]
+		}
+	}
+	return nil
+}
+
+// HostsOf lists a capability's hosts.
+func (p *Provider) HostsOf(c *Capability) []string {
+	if len(c.Hosts) > 0 {
+		return c.Hosts
+	}
+	return p.Hosts
+}
+
+// allHosts lists every host that a secret of this provider may be sent to.
+func (p *Provider) allHosts() []string {
+	out := slices.Clone(p.Hosts)
+	for i := range p.Logins {
+		out = append(out, p.Logins[i].Hosts...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
