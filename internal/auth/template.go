@@ -126,12 +126,16 @@ func (t template) render(in Input, escape func(dst []byte, c byte) ([]byte, bool
 	}
 	out := make([]byte, 0, size)
 	for _, p := range t {
-		out = append(out, p.literal...)
-		for _, c := range in.Fields[p.field].Expose() {
-			if escape == nil {
-				out = append(out, c)
-				continue
-			}
+		if p.field == "" {
+			out = append(out, p.literal...)
+			continue
+		}
+		v := in.Fields[p.field].Expose()
+		if escape == nil {
+			out = append(out, v...)
+			continue
+		}
+		for _, c := range v {
 			var ok bool
 			if out, ok = escape(out, c); !ok {
 				clear(out)

@@ -73,7 +73,12 @@ type index struct {
 	windows, zones []uint64
 	nodes          []uint16
 	ends           []uint64
-	first          [256]bool // what a pattern may begin with
+
+	// Which bytes a pattern may begin with, and which its zone may hold:
+	// with these, most of a text's escapes are done with at once.
+	first, zoned [256]bool
+	// Which bytes behind a backslash make no escape that matters.
+	dull [256]bool
 
 	windowShift, zoneShift uint
 }
@@ -94,6 +99,10 @@ func newIndex(k keys, values []secret.Value) *index {
 	for _, v := range values {
 		p.each(v.Expose(), ix.insert)
 	}
+	for c := range ix.dull {
+		r, _, _, st := decode('\\', []byte{byte(c)}, 0, false)
+		ix.dull[c] = st == none || st == complete && !introduces(byte(r)) && !ix.zoned[r]
+	}
 	return ix
 }
 
@@ -113,6 +122,9 @@ func (ix *index) insert(pattern []byte, l last) {
 	z := ix.zoneBit(zone)
 	ix.zones[z>>6] |= 1 << (z & 63)
 	ix.first[pattern[0]] = true
+	for _, c := range pattern[:zoneLen] {
+		ix.zoned[c] = true
+	}
 
 	var h uint64
 	for i, c := range pattern {
@@ -224,5 +236,7 @@ func (ix *index) wipe() {
 	clear(ix.nodes)
 	clear(ix.ends)
 	clear(ix.first[:])
+	clear(ix.zoned[:])
+	clear(ix.dull[:])
 	ix.keys = keys{}
 }

@@ -62,19 +62,20 @@ func stream(t testing.TB, s *Set, parts ...[]byte) (string, int) {
 // offset.
 func TestEveryEncodingAtEverySplit(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
-	around := [][2]string{{"", ""}, {`{"echo":"`, `","ok":true}` + "\n\n"}, {"key=", "&other=%41"}, {"|", "\\"}}
+	around := [][2]string{{"", ""}, {`{"echo":"`, `","ok":true}` + "\n\n"}, {"%41|&", "\\"}}
 	for _, v := range shapes() {
 		set := newSet(v)
-		for _, e := range encodings() {
+		seen := make(map[string]bool)
+		for n, e := range encodings() {
 			if e.forText() && !utf8.ValidString(v) {
 				continue
 			}
-			for _, a := range around {
-				echoed := e.encode(rng, v)
+			echoed := e.encode(rng, v)
+			for i, a := range around {
 				before, after := a[0], a[1]
 				text := before + echoed + after
-				whole, n := set.String(text)
-				if n == 0 {
+				whole, count := set.String(text)
+				if count == 0 {
 					t.Fatalf("%s of %q in %q: not found", e.name, v, text)
 				}
 				// Of base64, characters stay that hold bits of what was put
@@ -87,14 +88,18 @@ func TestEveryEncodingAtEverySplit(t *testing.T) {
 				if leaks(whole, v) {
 					t.Fatalf("%s of %q in %q: %q", e.name, v, text, whole)
 				}
+				if i != n%len(around) || seen[echoed] {
+					continue // one of the three is split, no text twice
+				}
+				seen[echoed] = true
 				for i := range len(text) + 1 {
 					got, k := stream(t, set, []byte(text[:i]), []byte(text[i:]))
-					if got != whole || k != n {
-						t.Fatalf("%s of %q in %q split at %d:\n got %q (%d)\nwant %q (%d)", e.name, v, text, i, got, k, whole, n)
+					if got != whole || k != count {
+						t.Fatalf("%s of %q in %q split at %d:\n got %q (%d)\nwant %q (%d)", e.name, v, text, i, got, k, whole, count)
 					}
 				}
-				if got, k := stream(t, set, bytes.SplitAfter([]byte(text), nil)...); got != whole || k != n {
-					t.Fatalf("%s of %q in %q byte by byte:\n got %q (%d)\nwant %q (%d)", e.name, v, text, got, k, whole, n)
+				if got, k := stream(t, set, bytes.SplitAfter([]byte(text), nil)...); got != whole || k != count {
+					t.Fatalf("%s of %q in %q byte by byte:\n got %q (%d)\nwant %q (%d)", e.name, v, text, got, k, whole, count)
 				}
 			}
 		}
@@ -384,7 +389,7 @@ func TestLongestValue(t *testing.T) {
 	v := string(randomBytes(rng, secret.MaxSize))
 	set := newSet(v)
 	for _, e := range encodings() {
-		if e.forText() {
+		if !slices.Contains([]string{"raw", "HEX", "base64 std 0+0", "base64 url 2+1", "percent all", "JSON unicode all", "HTML numbers all", "mixture"}, e.name) {
 			continue
 		}
 		text := "before " + e.encode(rng, v) + " after"
@@ -450,12 +455,12 @@ func TestManyStreamsAtOnce(t *testing.T) {
 	}
 }
 
-func TestTenThousandValues(t *testing.T) {
+func TestThousandsOfValues(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
-	values := randomValues(rng, 10_000)
+	values := randomValues(rng, 2_000)
 	set := NewSet(values)
 	list := encodings()
-	text := jsonText(rng, 1<<20, 6)
+	text := jsonText(rng, 1<<19, 6)
 	var b bytes.Buffer
 	n := 0
 	for len(text) > 0 {

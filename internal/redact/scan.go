@@ -202,6 +202,9 @@ func indexFrom(b []byte, i int, c byte) int {
 // escape looks up the windows around the introducer at p. more says that the
 // text ends too early to tell all of them.
 func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
+	if p+1 < len(b) && b[p] == '\\' && s.ix.dull[b[p+1]] {
+		return false
+	}
 	us := &s.around
 	us.at(b, p, eof)
 	if us.n == 1 {
@@ -211,6 +214,9 @@ func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
 	before := false
 	for i := 1; i < us.n; i++ { // 0 is the literal reading
 		u := &us.u[i]
+		if !s.ix.zoned[u.b[0]] {
+			continue
+		}
 		if p >= windowLen-1 {
 			v := uint64(binary.LittleEndian.Uint32(b[p-windowLen+1:])) | uint64(u.b[0])<<(8*(windowLen-1))
 			before = before || s.ix.hasWindow(v)
@@ -242,6 +248,9 @@ type window struct {
 
 func (w *window) unit(u *unit, v uint64, n int) {
 	for _, c := range u.b[:u.n] {
+		if !w.ix.zoned[c] {
+			return
+		}
 		v |= uint64(c) << (8 * n)
 		if n++; n == windowLen {
 			w.leaves--
@@ -269,7 +278,11 @@ func (w *window) from(pos int, v uint64, n int) {
 			}
 			return
 		}
-		v |= uint64(w.b[pos]) << (8 * n)
+		c := w.b[pos]
+		if !w.ix.zoned[c] {
+			return
+		}
+		v |= uint64(c) << (8 * n)
 		pos++
 		if n++; n == windowLen {
 			w.leaves--
