@@ -24,8 +24,9 @@ const creatingName = "creating"
 
 var createdMark = []byte(`"event":"` + audit.VaultCreated + `"`)
 
-// secretMark is how the log tells that a vault has held a secret.
-var secretMark = []byte(`"event":"` + audit.SecretCreated + `"`)
+// secretMark is how the log tells that a vault has held a secret: whatever
+// was done to one.
+var secretMark = []byte(`"event":"secret.`)
 
 // ours are the entries that may lie in a vault directory before there is a
 // vault.
@@ -262,6 +263,9 @@ func (v *Vault) firstState(ctx context.Context, log *audit.Log, old Generation, 
 func (v *Vault) createLog(id string) (*audit.Log, error) {
 	v.logMu.Lock()
 	defer v.logMu.Unlock()
+	if v.logClosed {
+		return nil, v.errLog(fs.ErrClosed)
+	}
 	log, err := audit.Create(v.logConfig(id))
 	if errors.Is(err, fs.ErrExist) {
 		log, err = audit.Open(v.logConfig(id))

@@ -49,6 +49,9 @@ type checkedLog struct {
 func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
 	v.logMu.Lock()
 	defer v.logMu.Unlock()
+	if v.logClosed {
+		return nil, v.errLog(fs.ErrClosed)
+	}
 	if v.log != nil && v.logID == vaultID {
 		return v.log, nil
 	}

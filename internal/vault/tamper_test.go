@@ -300,3 +300,66 @@ func TestKeyFileTampering(t *testing.T) {
 	wantCode(t, err, api.VaultUnavailable, cfg.Dir, cfg.DefaultKeyFile, "missing")
 	wantValue(t, v, "a", "1") // who has it open goes on
 }
+
+// Documents that the right key seals, and that are still not the last one: of
+// a write that was abandoned, or of another history.
+func TestSealedDocumentsThatDoNotFollow(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	put(t, v, "one", "1")
+	s := mustSnapshot(t, v)
+	path := filepath.Join(cfg.Dir, "vault.aiv")
+	good := read(t, path)
+	logPath := filepath.Join(cfg.Dir, "audit", "00000001.jsonl")
+	log := read(t, logPath)
+	for name, c := range map[string]struct {
+		edit func(h *header)
+		fits bool
+	}{
+		"the successor":          {func(*header) {}, true},
+		"of the same generation": {func(h *header) { h.Generation-- }, false},
+		"another predecessor":    {func(h *header) { h.Previous = strings.Repeat("1", 64) }, false},
+		"one generation on":      {func(h *header) { h.Generation++ }, false},
+	} {
+		h := s.next()
+		c.edit(&h)
+		blob, err := v.sealDocument(h, s.state.clone(), s.keys)
+		must(t, err)
+		write(t, path, blob)
+		x := New(cfg)
+		_, err = x.Snapshot(t.Context())
+		if code := api.CodeOf(err); c.fits != (err == nil) || err != nil && code != api.VaultUnavailable {
+			t.Errorf("%s: error = %v", name, err)
+		}
+		must(t, x.Close())
+		write(t, path, good)
+		write(t, logPath, log)
+	}
+}
+
+func TestAHeaderHasOneEncoding(t *testing.T) {
+	t.Parallel()
+	for name, line := range map[string]string{
+		"white space":      strings.Replace(someHeader, `,"used"`, `, "used"`, 1),
+		"at the end":       someHeader + " ",
+		"escaped letter":   strings.Replace(someHeader, `"file"`, `"\u0066ile"`, 1),
+		"default spelled":  strings.Replace(someHeader, `,"key"`, `,"dev":false,"key"`, 1),
+		"empty path":       strings.Replace(someHeader, `"keyId":"k"`, `"keyId":"k","path":""`, 1),
+		"other order":      strings.Replace(someHeader, `"generation":1,"previous":"`+noPrevious+`"`, `"previous":"`+noPrevious+`","generation":1`, 1),
+		"number as 1e0":    strings.Replace(someHeader, `"generation":1`, `"generation":1e0`, 1),
+		"null":             strings.Replace(someHeader, `"used":false`, `"used":null`, 1),
+		"carriage return":  someHeader + "\r",
+		"byte order mark":  "\ufeff" + someHeader,
+		"not base64":       strings.Replace(someHeader, `"rootKey":"A`, `"rootKey":"=`, 1),
+		"upper-case hash":  strings.Replace(someHeader, noPrevious, strings.Repeat("A", 64), 1),
+		"upper-case id":    strings.Replace(someHeader, strings.Repeat("a", 26), strings.Repeat("A", 26), 1),
+		"negative version": strings.Replace(someHeader, `"aivaultVault":1`, `"aivaultVault":-1`, 1),
+	} {
+		if line == someHeader {
+			t.Errorf("%s: nothing was changed", name)
+		}
+		if _, err := parseHeader([]byte(line)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

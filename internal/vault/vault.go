@@ -63,9 +63,10 @@ type Vault struct {
 	checked checkedLog
 	relock  *time.Timer // of Unlock with a time
 
-	logMu sync.Mutex
-	log   *audit.Log
-	logID string // the vault that log belongs to
+	logMu     sync.Mutex
+	logClosed bool
+	log       *audit.Log
+	logID     string // the vault that log belongs to
 }
 
 // seenHeader is the header of the document last read, so that a locked vault
@@ -187,6 +188,7 @@ func (v *Vault) Close() error {
 	}
 	v.logMu.Lock()
 	defer v.logMu.Unlock()
+	v.logClosed = true
 	if v.log != nil {
 		err = errors.Join(err, v.log.Close())
 		v.log, v.logID = nil, ""
