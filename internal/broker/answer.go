@@ -69,6 +69,18 @@ func printable(s string) bool {
 	return true
 }
 
+// A counter counts what the upstream sent.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // An answerBody is the scrubbed body of an answer. The outcome of the call is
 // in the audit log before a reader sees its end.
 type answerBody struct {
@@ -78,6 +90,7 @@ type answerBody struct {
 	stop       context.CancelFunc
 	set        *scrubSet
 	response   *egress.Response
+	raw        *counter
 	scrubbed   *redact.Reader
 	redactions int // in the header
 
@@ -94,6 +107,13 @@ func (a *answerBody) Read(p []byte) (int, error) {
 		return 0, a.end
 	}
 	n, err := a.scrubbed.Read(p)
+	if err == nil && a.raw.n == a.response.Length && n < len(p) {
+		// The declared length is reached, so that the end is due: an answer
+		// that fits one Read is handed on whole, with its end.
+		var more int
+		more, err = a.scrubbed.Read(p[n:])
+		n += more
+	}
 	a.bytes += int64(n)
 	if err == nil {
 		return n, nil

@@ -131,6 +131,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan, bod
 		return nil, err
 	}
 	header, redactions := passOn(response.Header, set.Set)
+	raw := &counter{r: response.Body}
 	return &Answer{
 		Planned: p.planned(),
 		Status:  response.Status,
@@ -138,7 +139,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan, bod
 		Length:  knownLength(response),
 		Body: &answerBody{
 			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
-			response: response, scrubbed: set.Reader(response.Body), redactions: redactions,
+			response: response, raw: raw, scrubbed: set.Reader(raw), redactions: redactions,
 		},
 	}, nil
 }
