@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"strings"
+	"unicode/utf16"
 )
 
 // encoding is one way in which an upstream may repeat a value.
@@ -66,6 +67,22 @@ func encodings() []encoding {
 		return []func(*rand.Rand, byte) string{percent, unicode, number, backslashX}[rng.IntN(4)](rng, c)
 	}
 	inJSON := func(s string) string { b, _ := json.Marshal(s); return string(b[1 : len(b)-1]) }
+	ascii := func(s string) string { // as json.dumps of Python writes it
+		s = inJSON(s)
+		var b strings.Builder
+		for _, r := range s {
+			switch {
+			case r < 0x80:
+				b.WriteRune(r)
+			case r < 0x10000:
+				fmt.Fprintf(&b, `\u%04x`, r)
+			default:
+				high, low := utf16.EncodeRune(r)
+				fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+			}
+		}
+		return b.String()
+	}
 	list := []encoding{
 		{"raw", func(_ *rand.Rand, v string) string { return v }},
 		{"hex", func(_ *rand.Rand, v string) string { return hex.EncodeToString([]byte(v)) }},
@@ -81,6 +98,8 @@ func encodings() []encoding {
 		{"JSON short", each(short)},
 		{"json.Marshal", func(_ *rand.Rand, v string) string { return inJSON(v) }},
 		{"JSON in JSON", func(_ *rand.Rand, v string) string { return inJSON(inJSON(v)) }},
+		{"ASCII JSON in JSON", func(_ *rand.Rand, v string) string { return inJSON(ascii(v)) }},
+		{"in JSON, ASCII", func(_ *rand.Rand, v string) string { return ascii(v) }},
 		{"HTML numbers all", each(number)},
 		{"HTML numbers some", sometimes(number)},
 		{"html.EscapeString", func(_ *rand.Rand, v string) string { return html.EscapeString(v) }},

@@ -148,14 +148,8 @@ func decodeBackslash(b []byte, i int, eof bool) (r rune, isByte bool, next int, 
 		if st != complete || !utf16.IsSurrogate(r) {
 			return r, false, next, st
 		}
-		for _, c := range []byte{'\\', 'u'} {
-			if next == len(b) {
-				return 0, false, 0, ended(eof)
-			}
-			if b[next] != c {
-				return 0, false, 0, none
-			}
-			next++
+		if next, st = secondHalf(b, next, eof); st != complete {
+			return 0, false, 0, st
 		}
 		low, next, st := hexDigits(b, next, 4, eof)
 		if st != complete {
@@ -167,6 +161,22 @@ func decodeBackslash(b []byte, i int, eof bool) (r rune, isByte bool, next int, 
 		return r, false, next, complete
 	}
 	return 0, false, 0, none
+}
+
+// secondHalf skips the introducer of a surrogate pair's second half. In text
+// that was escaped twice or three times, the backslash was too.
+func secondHalf(b []byte, i int, eof bool) (next int, st status) {
+	slashes := 0
+	for ; i < len(b) && b[i] == '\\' && slashes < 1<<maxNesting; i++ {
+		slashes++
+	}
+	switch {
+	case i == len(b):
+		return 0, ended(eof)
+	case slashes == 0 || b[i] != 'u':
+		return 0, none
+	}
+	return i + 1, complete
 }
 
 func hexDigit(c byte) (rune, bool) {
