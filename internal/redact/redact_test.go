@@ -495,7 +495,7 @@ func TestEntityNames(t *testing.T) {
 			t.Errorf("%s is longer than the longest", name)
 		}
 	}
-	src, err := os.ReadFile("escape.go")
+	src, err := os.ReadFile("entity.go")
 	if err != nil {
 		t.Fatal(err)
 	}
