@@ -30,7 +30,6 @@ type provider struct {
 	entry     *registry.Provider // nil for a custom provider
 	hosts     map[string]bool    // registry: every host that a call may go to
 	bareHosts []string           // registry: those hosts without ports, sorted
-	taken     map[string]bool    // custom: headers that its credentials authenticate with
 	rules     policy.Rules
 	fields    map[string]registry.SecretName // registry: by field
 	logins    map[*registry.Login]login      // registry

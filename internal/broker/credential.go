@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"sync"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
@@ -16,9 +17,11 @@ import (
 type credential struct {
 	*vault.Credential
 	scope    grant.Scope
-	provider *provider
-	check    func() error // why it can make no call; computed once
-	own      login        // a custom provider's, after check
+	visible  bool      // its scope can be read; no call sees it otherwise
+	provider *provider // without an entry: a custom provider
+	checked  sync.Once
+	problem  error // after checked
+	own      login // a custom provider's, after checked
 	roots    []byte
 	// hosts are those that the secrets may go to, without ports, sorted: what
 	// else runs there may know them too.
@@ -30,11 +33,20 @@ func (c *credential) broken(why string) error {
 	return api.Errorf(api.PolicyViolation, "credential %q is broken: %s", c.ID, why)
 }
 
+// check says why the credential can make no call.
+func (c *credential) check() error {
+	c.checked.Do(func() { c.problem = c.compile() })
+	return c.problem
+}
+
 // compile checks the entry against what the operator's commands would have
 // let in. It runs for every credential before its first use under a snapshot,
 // so that a state that came about in another way is judged alike: above all,
 // a pinned secret is never in the hands of another provider's credential.
 func (c *credential) compile() error {
+	if !c.visible {
+		return c.broken("its scope cannot be read")
+	}
 	for field, id := range c.Secrets {
 		s := c.index.snapshot.Secret(id)
 		switch {
@@ -81,6 +93,7 @@ func (c *credential) compileCustom() error {
 	if err != nil {
 		return c.broken(err.Error())
 	}
+	c.roots = []byte(c.CAPEM)
 	c.own = login{fields: auth.Fields(*c.Auth), strategy: strategy}
 	for _, f := range c.own.fields {
 		if c.Secrets[f] == "" {

@@ -23,7 +23,9 @@ type index struct {
 	byProvider   map[place][]*credential
 	byHost       map[place][]*credential
 	capabilities map[string]*customCapability
-	custom       map[string]*provider // custom providers
+	custom       map[string][]*vault.Credential // of custom providers, by provider
+	reserved     sync.Map                       // custom provider -> *provider, when first asked for
+	unknown      *provider                      // what credentials of custom providers have for one
 }
 
 // A place is something (a provider, a host) within one scope.
@@ -39,18 +41,20 @@ type customCapability struct {
 }
 
 func newIndex(c *catalog, snap *vault.Snapshot) *index {
+	state := &vault.State{}
+	if snap != nil {
+		state = snap.State()
+	}
+	n := len(state.Credentials)
 	ix := &index{
 		catalog: c, snapshot: snap,
-		credentials:  map[string]*credential{},
-		byProvider:   map[place][]*credential{},
-		byHost:       map[place][]*credential{},
-		capabilities: map[string]*customCapability{},
-		custom:       map[string]*provider{},
+		credentials:  make(map[string]*credential, n),
+		byProvider:   make(map[place][]*credential, n),
+		byHost:       make(map[place][]*credential, n),
+		capabilities: make(map[string]*customCapability, len(state.Capabilities)),
+		custom:       map[string][]*vault.Credential{},
+		unknown:      &provider{},
 	}
-	if snap == nil {
-		return ix
-	}
-	state := snap.State()
 	for i := range state.Credentials {
 		ix.addCredential(&state.Credentials[i])
 	}
@@ -65,24 +69,18 @@ func newIndex(c *catalog, snap *vault.Snapshot) *index {
 }
 
 func (ix *index) addCredential(entry *vault.Credential) {
-	c := &credential{Credential: entry, index: ix, roots: []byte(entry.CAPEM)}
-	var known bool
-	c.scope, known = grant.ParseScope(entry.Scope)
+	c := &credential{Credential: entry, index: ix}
+	c.scope, c.visible = grant.ParseScope(entry.Scope)
 	if c.provider = ix.catalog.provider(entry.Provider); c.provider == nil {
-		c.provider = ix.customProvider(entry)
+		c.provider = ix.unknown
 		c.hosts = bareHosts(slices.Values(entry.Hosts))
+		ix.custom[entry.Provider] = append(ix.custom[entry.Provider], entry)
 	} else {
 		c.hosts = c.provider.bareHosts
 	}
-	c.check = sync.OnceValue(func() error {
-		if !known {
-			return c.broken("its scope cannot be read")
-		}
-		return c.compile()
-	})
 	ix.credentials[entry.ID] = c
-	if !known {
-		return // no call can see it
+	if !c.visible {
+		return
 	}
 	at := place{entry.Provider, c.scope}
 	ix.byProvider[at] = append(ix.byProvider[at], c)
@@ -95,25 +93,24 @@ func (ix *index) addCredential(entry *vault.Credential) {
 // customProvider collects what the credentials of a custom provider reserve
 // for themselves: no caller of that provider may set their headers and
 // parameters.
-func (ix *index) customProvider(entry *vault.Credential) *provider {
-	p := ix.custom[entry.Provider]
-	if p == nil {
-		p = ix.bareProvider(entry.Provider)
-		ix.custom[entry.Provider] = p
+func (ix *index) customProvider(id string) *provider {
+	if p, ok := ix.reserved.Load(id); ok {
+		return p.(*provider)
 	}
-	if entry.Auth != nil {
+	p := &provider{id: id}
+	taken := map[string]bool{}
+	for _, entry := range ix.custom[id] {
+		if entry.Auth == nil {
+			continue
+		}
 		for _, name := range authHeaders(*entry.Auth) {
-			p.taken[name] = true
+			taken[name] = true
 		}
 		p.rules.AuthQuery = append(p.rules.AuthQuery, auth.QueryParams(*entry.Auth)...)
 	}
-	return p
-}
-
-func (ix *index) bareProvider(id string) *provider {
-	p := &provider{id: id, taken: map[string]bool{}}
-	p.rules.AuthHeader = func(name string) bool { return p.taken[name] || ix.registry.IsAuthHeader(name) }
-	return p
+	p.rules.AuthHeader = func(name string) bool { return taken[name] || ix.registry.IsAuthHeader(name) }
+	found, _ := ix.reserved.LoadOrStore(id, p)
+	return found.(*provider)
 }
 
 // capability finds a capability; the registry's own cannot be replaced. Nil
@@ -131,9 +128,7 @@ func (ix *index) capability(id string) *capability {
 func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	c := &capability{id: entry.ID, only: entry.Credential}
 	if c.provider = ix.catalog.provider(entry.Provider); c.provider == nil {
-		if c.provider = ix.custom[entry.Provider]; c.provider == nil {
-			c.provider = ix.bareProvider(entry.Provider)
-		}
+		c.provider = ix.customProvider(entry.Provider)
 	}
 	fail := func(why string) *capability {
 		c.policy, c.err = nil, api.Errorf(api.PolicyViolation, "capability %q is broken: %s", entry.ID, why)
