@@ -266,3 +266,31 @@ func TestRotationStoppedAtEachStep(t *testing.T) {
 		t.Errorf("%d stops", n)
 	}
 }
+
+// Who lost a race may find two keys and hold an old header: the key that the
+// document names now is not theirs to drop.
+func TestTidyKeepsTheKeyInUse(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	hook := &hookStore{FileStore: NewFileStore(filepath.Join(cfg.Dir, "vault.aiv"), filepath.Join(cfg.Dir, "store.lock"))}
+	hook.before, hook.after = func() {}, func() {}
+	late := open(t, cfg)
+	must(t, late.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	put(t, late, "one", "1")
+	stale := mustSnapshot(t, late)
+	cfg.Store = hook
+	v := open(t, cfg)
+	var both []byte
+	hook.after = func() { both = read(t, cfg.DefaultKeyFile) }
+	must(t, v.Rotate(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	write(t, cfg.DefaultKeyFile, both)
+	late.mu.Lock()
+	late.tidy(t.Context(), stale, true)
+	late.mu.Unlock()
+	cfg.Store = nil
+	x := open(t, cfg)
+	wantValue(t, x, "one", "1")
+	if keysource.Leftover(x.keyConfig(x.seen.header.ID), x.seen.header.Key) {
+		t.Error("the old key is left")
+	}
+}

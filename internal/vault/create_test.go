@@ -12,6 +12,7 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/secret"
 )
 
 // tree is every file below dir with its content.
@@ -41,13 +42,6 @@ func wantUnchanged(t testing.TB, dir string, before map[string]string) {
 			t.Errorf("%s was removed", path)
 		}
 	}
-}
-
-func copyFile(t testing.TB, to, from string) {
-	t.Helper()
-	b, err := os.ReadFile(from)
-	must(t, err)
-	must(t, os.WriteFile(to, b, 0o600))
 }
 
 func TestInitReplacesWhatNeverHeldASecret(t *testing.T) {
@@ -364,4 +358,20 @@ func TestErrorsStayReachable(t *testing.T) {
 	if !errors.Is(err, errNoDocument) {
 		t.Errorf("error = %v", err)
 	}
+}
+
+// The header's own word counts, too: a secret may come by a change that the
+// log has another name for.
+func TestInitBelievesTheHeaderToo(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	_, err := v.Update(t.Context(), audit.Record{Event: "vault.restored"}, func(tx *Tx) error {
+		s := Secret{ID: "one", Scope: "global", Version: 1}
+		err := tx.Seal(&s, secret.FromString("1"))
+		tx.State.Secrets = append(tx.State.Secrets, s)
+		return err
+	})
+	must(t, err)
+	wantCode(t, open(t, cfg).Init(t.Context(), who, passRequest("p")), api.AlreadyExists)
+	wantValue(t, open(t, cfg), "one", "1")
 }

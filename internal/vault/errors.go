@@ -12,10 +12,6 @@ func errLocked() *api.Error {
 	return api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
 }
 
-func (v *Vault) errNone() *api.Error {
-	return api.Errorf(api.VaultUnavailable, "there is no vault in %s", v.cfg.Dir).WithHint("aivault init")
-}
-
 func (v *Vault) errLost() *api.Error {
 	return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is missing, but the audit log of a vault is there", v.cfg.Dir).
 		WithHint("put vault.aiv back, or move %s away", v.logDir())

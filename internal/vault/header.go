@@ -47,11 +47,11 @@ var (
 // splitDocument takes a document apart: its header, the line that the state
 // is bound to, and the sealed state.
 func splitDocument(blob []byte) (h header, line, sealed []byte, err error) {
-	line, sealed, ok := bytes.Cut(blob[:min(len(blob), maxHeader+1)], []byte{'\n'})
-	if !ok {
+	end := bytes.IndexByte(blob[:min(len(blob), maxHeader+1)], '\n')
+	if end < 0 {
 		return h, nil, nil, errDamaged
 	}
-	sealed = blob[len(line)+1:]
+	line, sealed = blob[:end], blob[end+1:]
 	if h, err = parseHeader(line); err != nil {
 		return h, nil, nil, err
 	}
