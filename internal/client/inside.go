@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -35,6 +36,7 @@ func newInside(cfg Config) (*Client, error) {
 	in.srv = &http.Server{
 		Handler:           inst.Handler,
 		ReadHeaderTimeout: time.Minute,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // the terminal is not for it
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return server.WithCaller(ctx, who) },
 	}
 	in.ended.Go(func() { _ = in.srv.Serve(in) }) // ends with close

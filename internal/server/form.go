@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -149,6 +150,7 @@ func (x *exchange) fail(err error, status int) {
 	if e.RetryAfterMs > 0 {
 		x.w.Header().Set("Retry-After", strconv.FormatInt((e.RetryAfterMs+999)/1000, 10))
 	}
+	x.closeUnlessRead()
 	x.write(status, e)
 	x.drain()
 }
@@ -175,23 +177,59 @@ func (x *exchange) write(status int, v any) {
 }
 
 const (
-	maxDrain  = 64 << 20
-	drainTime = 5 * time.Second
+	maxDrain   = 64 << 20
+	drainTime  = 5 * time.Second
+	drainPause = 500 * time.Millisecond // without a byte
 )
 
-// drain lets a caller who is still sending a body see the refusal: closing a
+// drain lets a caller who is still sending a body see the answer: closing a
 // connection under a writer would show only a broken pipe.
 func (x *exchange) drain() {
-	if x.r.ContentLength == 0 || x.r.Body == nil {
+	if x.allRead() {
 		return
 	}
 	ctl := http.NewResponseController(x.w)
 	if ctl.Flush() != nil {
 		return
 	}
-	_ = ctl.SetReadDeadline(time.Now().Add(drainTime))
-	_, _ = io.CopyN(io.Discard, x.r.Body, maxDrain)
-	_ = ctl.SetReadDeadline(time.Time{})
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	until := time.Now().Add(drainTime)
+	for total := 0; total < maxDrain && time.Now().Before(until); {
+		_ = ctl.SetReadDeadline(time.Now().Add(drainPause))
+		n, err := x.r.Body.Read(*buf)
+		if total += n; err != nil {
+			break
+		}
+	}
+	if x.allRead() {
+		_ = ctl.SetReadDeadline(time.Time{})
+	}
+}
+
+// tracked knows whether a request's body was read to its end.
+type tracked struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+func (t *tracked) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		t.ended.Store(true)
+	}
+	return n, err
+}
+
+func (x *exchange) allRead() bool { return x.r.ContentLength == 0 || x.read.ended.Load() }
+
+// closeUnlessRead gives up the connection of a request that is answered before
+// it was read: in both directions at once, net/http does not do that itself,
+// and what is left of this request would be taken for the next.
+func (x *exchange) closeUnlessRead() {
+	if x.duplex && !x.allRead() {
+		x.w.Header().Set("Connection", "close")
+	}
 }
 
 // limitQuery reads the one query that a route takes.

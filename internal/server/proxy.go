@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -30,9 +31,13 @@ func (x *exchange) proxy() error {
 	if err := ctl.EnableFullDuplex(); err != nil {
 		return api.Errorf(api.Internal, "server: stream in both directions: %w", err)
 	}
+	x.duplex = true
 	call, body, err := x.readCall(ctl)
 	if err != nil {
 		return err
+	}
+	if x.body != nil {
+		defer x.body.close()
 	}
 	a, err := x.h.cfg.Broker.Do(x.r.Context(), x.who, call, body)
 	if err != nil {
@@ -59,12 +64,17 @@ func (x *exchange) proxy() error {
 	if head.Get("Content-Type") == "" {
 		head["Content-Type"] = nil // nor does the daemon guess
 	}
+	x.closeUnlessRead()
 	head.Set(api.HeaderAnswer, "upstream")
 	head.Set(api.HeaderPlanned, string(planned))
 	if err := x.stream(ctl, a.Status, a.Length, a.Body); err != nil {
 		clear(head)
 		maps.Copy(head, kept)
 		return err
+	}
+	if x.body != nil {
+		x.body.close()
+		x.drain()
 	}
 	return nil
 }
@@ -188,7 +198,8 @@ func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body e
 	if err != nil {
 		return call, body, err
 	}
-	return call, egress.Body{Reader: &partBody{part: part, parts: parts, ctl: ctl}, Length: length}, nil
+	x.body = newPartBody(part, parts, x.r.Body, ctl)
+	return call, egress.Body{Reader: x.body, Length: length}, nil
 }
 
 func nextPart(parts *multipart.Reader, want string) (*multipart.Part, error) {
@@ -216,15 +227,36 @@ func declaredLength(h textproto.MIMEHeader) (int64, error) {
 
 // partBody is the body of a call that travels as a part. It ends well only
 // when the request ends with it.
+//
+// Whoever sends it upstream may still read when the answer is complete. net/http
+// allows no read of a request's body once its handler has returned, so that
+// close waits for the one that runs, and lets no other begin.
 type partBody struct {
 	part  *multipart.Part
 	parts *multipart.Reader
+	whole io.Reader // the request's body
 	ctl   *http.ResponseController
+
+	turn   chan struct{} // holds a token while nobody reads
+	closed atomic.Bool
+
+	// with the token:
 	until time.Time // read deadline that is set
 	err   error
 }
 
+func newPartBody(part *multipart.Part, parts *multipart.Reader, whole io.Reader, ctl *http.ResponseController) *partBody {
+	b := &partBody{part: part, parts: parts, whole: whole, ctl: ctl, turn: make(chan struct{}, 1)}
+	b.turn <- struct{}{}
+	return b
+}
+
 func (b *partBody) Read(p []byte) (int, error) {
+	<-b.turn
+	defer func() { b.turn <- struct{}{} }()
+	if b.closed.Load() {
+		return 0, api.Errorf(api.InvalidRequest, "the call is over")
+	}
 	if b.err != nil {
 		return 0, b.err
 	}
@@ -238,7 +270,7 @@ func (b *partBody) Read(p []byte) (int, error) {
 	}
 	b.err = api.Errorf(api.InvalidRequest, "the call's body broke off")
 	if err == io.EOF {
-		if _, next := b.parts.NextRawPart(); next == io.EOF {
+		if b.atEnd() {
 			b.err = io.EOF
 			_ = b.ctl.SetReadDeadline(time.Time{})
 		} else {
@@ -246,4 +278,37 @@ func (b *partBody) Read(p []byte) (int, error) {
 		}
 	}
 	return n, b.err
+}
+
+// atEnd says whether no other part and no byte follows. It reads the request
+// to its very end, which a multipart reader does not.
+func (b *partBody) atEnd() bool {
+	if _, err := b.parts.NextRawPart(); err != io.EOF {
+		return false
+	}
+	n, err := io.ReadFull(b.whole, make([]byte, 1))
+	return n == 0 && err == io.EOF
+}
+
+const (
+	closePatience = 200 * time.Millisecond // for a caller who is sending
+	closeRetry    = 10 * time.Millisecond
+)
+
+// close ends reading. A read that waits for a caller who sends nothing is
+// broken off, after which the connection is of no more use.
+func (b *partBody) close() {
+	b.closed.Store(true)
+	timer := time.NewTimer(closePatience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-b.turn:
+			b.turn <- struct{}{}
+			return
+		case <-timer.C:
+			_ = b.ctl.SetReadDeadline(time.Unix(1, 0))
+			timer.Reset(closeRetry)
+		}
+	}
 }

@@ -262,3 +262,58 @@ func FuzzCall(f *testing.F) {
 		}
 	})
 }
+
+// An upstream may answer before it has the body: then nobody may read on when
+// the answer is complete, and the caller sees the answer.
+func TestAnAnswerBeforeTheBodysEnd(t *testing.T) {
+	_, s := calling(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "early") })
+	kind, body := parts([3]string{"envelope", "", noBody}, [3]string{"body", "", strings.Repeat("x", 8<<20)})
+	for range 20 {
+		resp, got := s.send(t, "POST", api.RouteProxy, body, kind)
+		if resp.StatusCode != 200 || got != "early" {
+			t.Fatalf("%d %q", resp.StatusCode, got)
+		}
+	}
+	// A caller who stops in the middle of the body gets it too.
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n%s", api.RouteProxy, kind, len(body), body[:1000])
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(c)
+	if err != nil || !bytes.Contains(all, []byte("early")) {
+		t.Errorf("%q %v", all, err)
+	}
+}
+
+// A connection that carried an upload without a declared length serves the
+// next request too.
+func TestAConnectionOutlivesAnUpload(t *testing.T) {
+	_, s := calling(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	c, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	kind, body := parts([3]string{"envelope", "", noBody}, [3]string{"body", "", "small"})
+	answers := bufio.NewReader(c)
+	for i := range 10 {
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\n%s\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", api.RouteProxy, kind, len(body), body)
+		time.Sleep(time.Millisecond) // the end of the request comes by itself
+		fmt.Fprint(c, "0\r\n\r\n")
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 || resp.Close {
+			t.Fatalf("request %d: %d, close %v: %v", i, resp.StatusCode, resp.Close, err)
+		}
+	}
+}

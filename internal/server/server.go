@@ -76,7 +76,10 @@ type exchange struct {
 	r      *http.Request
 	who    grant.Caller
 	param  string
-	status int // what was answered, 0 while nothing was
+	body   *partBody // of a call whose body is a part of its own
+	read   *tracked  // the request's body
+	duplex bool      // the answer may begin before the request has ended
+	status int       // what was answered, 0 while nothing was
 }
 
 // Route describes one row of the API for the tests that compare it with the
@@ -100,7 +103,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.cfg.Busy(+1)
 	defer h.cfg.Busy(-1)
 	start := time.Now()
-	x := &exchange{h: h, w: w, r: r}
+	x := &exchange{h: h, w: w, r: r, read: &tracked{ReadCloser: r.Body}}
+	r.Body = x.read
 	head := w.Header()
 	head.Set(api.HeaderAPI, strconv.Itoa(api.Version))
 	head.Set("Cache-Control", "no-store")
