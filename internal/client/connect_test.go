@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -248,6 +249,94 @@ func TestVouch(t *testing.T) {
 		t.Errorf("this user's own listener: %v", err)
 	}
 	l.Close()
+}
+
+func TestTrusted(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "shared.json")
+	for _, c := range []struct {
+		uid, own uint32
+		want     bool
+	}{{1000, 1000, true}, {0, 1000, true}, {0, 0, true}, {1001, 1000, false}, {1000, 0, false}, {65534, 0, false}} {
+		if got := trusted(c.uid, c.own, "/s", file); got != c.want {
+			t.Errorf("uid %d listens, uid %d asks: %v", c.uid, c.own, got)
+		}
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(file, []byte(`{"daemonUid":1001,"socket":"/s"}`), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	root := os.Geteuid() == 0 // else the file is not root's, and counts for nothing
+	if got := trusted(1001, 1000, "/s", file); got != root {
+		t.Errorf("the user whom a file of uid %d names: %v", os.Geteuid(), got)
+	}
+	if trusted(1001, 1000, "/other", file) || trusted(1002, 1000, "/s", file) {
+		t.Error("the file vouches for more than it names")
+	}
+}
+
+// A real stranger: root's own tests can become somebody else.
+func TestAListenerOfAnotherUserGetsNothing(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Log("TestTrusted holds the rule; only root can play another user, and make test-system does")
+		return
+	}
+	dir := short(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestStranger$")
+	cmd.Env = []string{"STRANGER_AT=" + path}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("listening"))); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t)
+	cfg.Socket = path
+	c := connect(t, cfg)
+	_, err = c.CreateSecret(t.Context(), api.SecretCreate{Name: "A", Value: secret.FromString("sk-x")})
+	if api.CodeOf(err) != api.PolicyViolation || !strings.Contains(err.Error(), "65534") {
+		t.Errorf("a secret for a stranger: %v", err)
+	}
+	cfg.Socket, cfg.Env.SharedSocket = "", path
+	if c, err := Connect(t.Context(), cfg); api.CodeOf(err) != api.DaemonUnreachable {
+		t.Errorf("a planted shared socket was used: %v %v", c, err)
+	}
+	if err := stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(out)
+	if err != nil || !strings.Contains(string(rest), "got 0 bytes") {
+		t.Errorf("the stranger: %s (%v)", rest, err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStranger is the process that listens as another user; without its
+// variable it checks nothing.
+func TestStranger(t *testing.T) {
+	path := os.Getenv("STRANGER_AT")
+	if path == "" {
+		return
+	}
+	got := spy(t, path)
+	fmt.Print("listening")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	time.Sleep(400 * time.Millisecond) // longer than the spy waits
+	fmt.Printf("got %d bytes\n", got.Load())
 }
 
 func TestParseShared(t *testing.T) {
