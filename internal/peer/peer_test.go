@@ -1,13 +1,16 @@
 package peer
 
 import (
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/grant"
 )
@@ -82,21 +85,46 @@ func TestOfADeadProcess(t *testing.T) {
 	defer l.Close()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestConnectAndLeave$", "-test.count=1")
 	cmd.Env = append(os.Environ(), "PEER_TEST_SOCKET="+path)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
 	a, err := l.AcceptUnix()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	who, err := Of(a)
-	if err != nil {
+	if _, err := io.Copy(io.Discard, out); err != nil { // ends when the process does
 		t.Fatal(err)
 	}
-	if who.Operator || !who.Contained || who.Program != "" {
-		t.Errorf("a process that is gone is %+v", who)
+	for { // dead, and not yet buried: /proc still tells of it
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), ") Z ") {
+			break
+		}
+		time.Sleep(time.Millisecond)
 	}
+	check := func(state string) grant.Caller {
+		who, err := Of(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who.Operator || !who.Contained || who.Program != "" {
+			t.Errorf("a process that is %s is %+v", state, who)
+		}
+		return who
+	}
+	check("dead")
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	who := check("gone")
 	if int(who.UID) != os.Geteuid() || int(who.PID) != cmd.Process.Pid {
 		t.Errorf("the kernel's part is missing: %+v", who)
 	}
