@@ -209,6 +209,8 @@ func TestDeletedVaultIsNotReplaced(t *testing.T) {
 	put(t, v, "one", "1")
 	s := mustSnapshot(t, v)
 	must(t, os.Remove(filepath.Join(cfg.Dir, "vault.aiv")))
+	// Not even with the mark of a creation, which anyone could have put back.
+	must(t, os.WriteFile(v.path(creatingName), []byte(s.header.ID+"\n"), 0o600))
 	before := tree(t, filepath.Dir(cfg.Dir))
 	for _, x := range []*Vault{v, open(t, cfg)} {
 		_, err := x.Snapshot(t.Context())

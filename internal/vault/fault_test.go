@@ -1,6 +1,8 @@
 package vault
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,4 +115,26 @@ func TestUseAfterClose(t *testing.T) {
 	wantCode(t, err, api.VaultLocked)
 	_, err = v.Unlock(t.Context(), who, keysource.Material{}, 0)
 	wantCode(t, err, api.VaultLocked)
+}
+
+// Once a change is on disk it is confirmed, though its caller has gone.
+func TestCallerGoneAfterTheWrite(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	hook := &hookStore{FileStore: NewFileStore(filepath.Join(cfg.Dir, "vault.aiv"), filepath.Join(cfg.Dir, "store.lock"))}
+	hook.before, hook.after = func() {}, func() {}
+	cfg.Store = hook
+	v := open(t, cfg)
+	must(t, v.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	ctx, cancel := context.WithCancel(t.Context())
+	hook.after = cancel
+	_, err := tryPut(ctx, v, "one", "1")
+	must(t, err)
+	if got := events(t, v); got[len(got)-1] != "vault.committed" {
+		t.Errorf("log = %v", got)
+	}
+	// One who goes earlier changes nothing.
+	if _, err := tryPut(ctx, v, "two", "2"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error = %v", err)
+	}
 }

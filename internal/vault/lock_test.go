@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -88,6 +89,15 @@ func TestLockHoldsEverywhereUntilUnlock(t *testing.T) {
 				unlock(t, other, r.Material, true)
 			}
 			must(t, v.Lock(t.Context(), who))
+			for _, key := range []secret.Value{s.keys.state, s.keys.wrap} {
+				if !bytes.Equal(key.Expose(), make([]byte, keysource.KeySize)) {
+					t.Error("a key is still in memory")
+				}
+			}
+			if r.Provider != keysource.File { // what a process still has in memory does not count
+				_, err := other.Unlock(t.Context(), who, keysource.Material{}, 0)
+				wantCode(t, err, api.VaultLocked)
+			}
 			wantLocked(t, v)
 			wantLocked(t, other)
 			wantLocked(t, open(t, cfg)) // a restart

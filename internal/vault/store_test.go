@@ -236,3 +236,25 @@ func TestGenerationSeesEditsInPlace(t *testing.T) {
 	}
 	t.Error("an edit was not seen")
 }
+
+// A generation that comes back (an inode number used again) does not bring an
+// old snapshot back, once another document was seen.
+func TestOldGenerationBringsNoSnapshotBack(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	store := new(memStore)
+	cfg.Store = store
+	v := open(t, cfg)
+	must(t, v.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	old := put(t, v, "one", "1")
+	other := open(t, cfg)
+	put(t, other, "two", "2")
+	v.mu.Lock()
+	_, err := v.look()
+	v.mu.Unlock()
+	must(t, err)
+	store.n-- // as if the newest document had the old one's generation
+	if s := mustSnapshot(t, v); s == old || s.Secret("two") == nil {
+		t.Error("an old snapshot was taken for the current one")
+	}
+}

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,8 +124,12 @@ func TestHugeFileIsRefusedUnread(t *testing.T) {
 	t.Parallel()
 	_, cfg := fileVault(t)
 	must(t, os.Truncate(filepath.Join(cfg.Dir, "vault.aiv"), maxFile+1))
-	_, err := open(t, cfg).Snapshot(t.Context())
+	x := open(t, cfg)
+	_, err := x.Snapshot(t.Context())
 	wantCode(t, err, api.VaultUnavailable, cfg.Dir, "larger")
+	if blob, _, err := x.store.Load(); !errors.Is(err, errTooLarge) || blob != nil {
+		t.Errorf("the store read %d bytes: %v", len(blob), err)
+	}
 }
 
 func TestOldCopyIsRefused(t *testing.T) {
