@@ -45,6 +45,31 @@ type checkedLog struct {
 	last *commit // the last one after the document's own head; nil for none
 }
 
+// Audit returns the vault's log, also while it is locked; vault_unavailable
+// where there is no vault.
+func (v *Vault) Audit(ctx context.Context) (*audit.Log, error) {
+	if _, err := v.store.Generation(); errors.Is(err, fs.ErrNotExist) {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return nil, v.errMissing()
+	} else if err != nil {
+		return nil, v.unavailable("vault.aiv", err)
+	}
+	v.logMu.Lock()
+	log := v.log
+	v.logMu.Unlock()
+	if log != nil {
+		return log, nil
+	}
+	v.mu.Lock()
+	h, err := v.look()
+	v.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return v.openLog(h.ID)
+}
+
 // openLog returns the vault's log, and keeps it open.
 func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
 	v.logMu.Lock()

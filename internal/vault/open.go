@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"moldable.sh/aivault/internal/api"
-	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/keysource"
 )
@@ -260,31 +259,6 @@ func (v *Vault) tidy(ctx context.Context, s *Snapshot, held bool) {
 	}
 	v.settleKeys(ctx, cfg, s.header.Key)
 	_ = v.endCreation()
-}
-
-// Audit returns the vault's log, also while it is locked; vault_unavailable
-// where there is no vault.
-func (v *Vault) Audit(ctx context.Context) (*audit.Log, error) {
-	if _, err := v.store.Generation(); errors.Is(err, fs.ErrNotExist) {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		return nil, v.errMissing()
-	} else if err != nil {
-		return nil, v.unavailable("vault.aiv", err)
-	}
-	v.logMu.Lock()
-	log := v.log
-	v.logMu.Unlock()
-	if log != nil {
-		return log, nil
-	}
-	v.mu.Lock()
-	h, err := v.look()
-	v.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	return v.openLog(h.ID)
 }
 
 // sealDocument is the document of a header and a state.
