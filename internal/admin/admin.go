@@ -103,6 +103,9 @@ func (a *Admin) Audit(ctx context.Context, who grant.Caller, limit int) (api.Aud
 		return list, api.Errorf(api.Internal, "read the audit log: %w", err)
 	}
 	for _, line := range lines {
+		if _, err := audit.ParseLine(line); err != nil {
+			return api.AuditList{}, api.Errorf(api.VaultUnavailable, "the audit log was changed: among its newest %d lines is one that aivault does not write", limit)
+		}
 		list.Records = append(list.Records, api.RawRecord(line))
 	}
 	return list, nil

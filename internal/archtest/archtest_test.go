@@ -86,8 +86,10 @@ var uses = []use{
 		why:     "nothing here may be guessable",
 	},
 	{
-		what:    "encoding/json",
-		matches: func(p, n string) bool { return p == "encoding/json" && n != "Valid" && n != "Marshal" && n != "Compact" },
+		what: "encoding/json",
+		matches: func(p, n string) bool {
+			return p == "encoding/json" && n != "Valid" && n != "Marshal" && n != "Compact"
+		},
 		allowed: []string{"secret", "strictjson"},
 		why:     "encoding/json accepts duplicate and misspelt names; strictjson does not",
 	},

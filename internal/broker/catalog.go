@@ -125,11 +125,8 @@ func (c *catalog) capability(id string) *capability {
 	}
 	compiled := &capability{id: id, provider: c.provider(entry.ID), entry: def, logins: entry.LoginsOf(def)}
 	compiled.policy, compiled.err = policy.Compile(id, entry.ID, entry.HostsOf(def), def.Methods, def.Paths)
-	if len(def.MatchHeader) > 0 {
-		// Without judging the header it would allow more than it says.
-		compiled.err = api.Errorf(api.InvalidRequest, "%s is told apart by a header, which this version cannot judge yet", id)
-	}
 	if compiled.err == nil {
+		compiled.policy.MatchHeader = def.MatchHeader
 		compiled.policy.Off = def.Access == "admin"
 		if def.Default != nil {
 			compiled.policy.DefaultMethod, compiled.policy.DefaultPath = def.Default.Method, def.Default.Path

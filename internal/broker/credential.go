@@ -20,8 +20,9 @@ type credential struct {
 	visible  bool      // its scope can be read; no call sees it otherwise
 	provider *provider // without an entry: a custom provider
 	checked  sync.Once
-	problem  error // after checked
-	own      login // a custom provider's, after checked
+	problem  error           // after checked
+	own      login           // a custom provider's, after checked
+	publics  map[string]bool // fields whose values are no secrets, after check
 	roots    []byte
 	// hosts are those that the secrets may go to, without ports, sorted: what
 	// else runs there may know them too.
@@ -71,6 +72,12 @@ func (c *credential) compileRegistry() error {
 	for field := range c.Secrets {
 		if _, ok := c.provider.fields[field]; !ok {
 			return c.broken(c.Provider + " has no field of this name: " + field)
+		}
+		if c.public(field, c.index.snapshot.Secret(c.Secrets[field])) {
+			if c.publics == nil {
+				c.publics = map[string]bool{}
+			}
+			c.publics[field] = true
 		}
 	}
 	return nil

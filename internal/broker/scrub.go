@@ -286,7 +286,7 @@ func (c *credential) rendered(opened map[string]secret.Value, now time.Time) []s
 		if l.strategy == nil || !hasAll(l.fields, func(f string) bool { return !opened[f].IsZero() }) {
 			continue
 		}
-		add, err := l.strategy.Additions(context.Background(), auth.Input{Fields: opened, Request: probe, Now: now})
+		add, err := l.strategy.Additions(context.Background(), auth.Input{Fields: opened, Public: c.publics, Request: probe, Now: now})
 		if err != nil {
 			continue
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"slices"
 	"strconv"
@@ -26,9 +27,13 @@ import (
 // talk, or change whom it trusts. Key variables (AIVAULT_KEY and those in
 // keyNames) do not stay in an environment either, where /proc shows them: they
 // travel in a pipe that AIVAULT_KEY_FD announces to the second process.
+//
+// It also silences the standard library's logger, to which net/http writes
+// what an upstream sent after its answer: that may be an echo of a secret.
 func Cleanse(keyNames []string) error {
 	clean, keys, dirty := split(os.Environ(), keyNames)
 	if !dirty {
+		log.SetOutput(io.Discard)
 		return nil
 	}
 	if len(keys) > 0 {

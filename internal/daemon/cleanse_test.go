@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"fmt"
+	"log"
 	"os"
 	"os/exec"
 	"runtime"
@@ -43,6 +44,7 @@ func cleanseAndTell() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	log.Print("what an upstream sent")
 	tell := told{Environ: os.Environ(), Keys: map[string]string{}, PID: os.Getpid()}
 	for name, v := range env.Keys {
 		tell.Keys[name] = string(v.Expose())
@@ -58,14 +60,17 @@ func cleanseAndTell() int {
 func runCleanse(t *testing.T, environ []string, extra ...*os.File) (told, int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], cleanseRole)
-	cmd.Env, cmd.ExtraFiles, cmd.Stderr = environ, extra, os.Stderr
-	var out strings.Builder
+	var out, logged strings.Builder
+	cmd.Env, cmd.ExtraFiles, cmd.Stderr = environ, extra, &logged
 	cmd.Stdout = &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%v with %q", err, environ)
+		t.Fatalf("%v with %q: %s", err, environ, &logged)
+	}
+	if logged.Len() > 0 {
+		t.Errorf("a process that opens secrets lets the standard library log: %q", &logged)
 	}
 	var tell told
 	if err := json.Unmarshal([]byte(out.String()), &tell); err != nil {
