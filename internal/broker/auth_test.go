@@ -13,13 +13,11 @@ import (
 
 // expectation is what the API has to receive.
 type expectation struct {
-	secrets    map[string]string
-	call       api.Call
-	host       string
-	target     string
-	header     map[string]string // auth and static headers, by canonical name
-	elsewhere  []string          // values that must be nowhere but there
-	answerHide []string          // what an echo of the request must not show
+	secrets map[string]string
+	call    api.Call
+	host    string
+	target  string
+	header  map[string]string // auth and static headers, by canonical name
 }
 
 func post(capability, path, body string) api.Call {

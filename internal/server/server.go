@@ -124,7 +124,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.log(pattern, time.Since(start))
 	}()
-	rt, err, status := h.admit(x)
+	rt, status, err := h.admit(x)
 	if rt != nil {
 		pattern = rt.pattern
 	}
@@ -138,13 +138,13 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit decides, before a body is looked at, whether this request may reach
 // its route. status overrides the error's own where it is not 0.
-func (h *handler) admit(x *exchange) (rt *route, err error, status int) {
+func (h *handler) admit(x *exchange) (rt *route, status int, err error) {
 	if name := browserHeader(x.r.Header); name != "" {
-		return nil, api.Errorf(api.PolicyViolation, "requests from browsers are refused (%s)", name), 0
+		return nil, 0, api.Errorf(api.PolicyViolation, "requests from browsers are refused (%s)", name)
 	}
 	who, ok := x.r.Context().Value(callerKey{}).(grant.Caller)
 	if !ok {
-		return nil, api.Errorf(api.PolicyViolation, "the kernel named no caller on this connection"), 0
+		return nil, 0, api.Errorf(api.PolicyViolation, "the kernel named no caller on this connection")
 	}
 	x.who = who
 	rt, allowed := h.find(x)
@@ -152,15 +152,15 @@ func (h *handler) admit(x *exchange) (rt *route, err error, status int) {
 	case rt != nil:
 	case allowed != "":
 		x.w.Header().Set("Allow", allowed)
-		return nil, api.Errorf(api.InvalidRequest, "this route takes %s", allowed), http.StatusMethodNotAllowed
+		return nil, http.StatusMethodNotAllowed, api.Errorf(api.InvalidRequest, "this route takes %s", allowed)
 	default:
-		return nil, api.Errorf(api.InvalidRequest, "the daemon has no such route"), http.StatusNotFound
+		return nil, http.StatusNotFound, api.Errorf(api.InvalidRequest, "the daemon has no such route")
 	}
 	if rt.operator && !who.Operator {
 		h.recordRefusal(x.r.Context(), who, rt)
-		return rt, errOperator(), 0
+		return rt, 0, errOperator()
 	}
-	return rt, x.checkForm(), 0
+	return rt, 0, x.checkForm()
 }
 
 func errOperator() error {
