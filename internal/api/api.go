@@ -154,7 +154,7 @@ type AvailableProvider struct {
 	Provider     string   `json:"provider"`
 	Title        string   `json:"title"`
 	Capabilities int      `json:"capabilities"`
-	Secrets      []string `json:"secrets"`
+	Secrets      []string `json:"secrets"` // what to store for its usual login
 }
 
 // CapabilityDetail is the answer of GET /aivault/capabilities/ID.

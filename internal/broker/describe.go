@@ -51,13 +51,26 @@ func (b *Broker) Capabilities(ctx context.Context, _ grant.Caller) (api.Capabili
 			continue
 		}
 		p := ix.registry.Provider(id)
-		one := api.AvailableProvider{Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: []string{}}
-		for _, s := range p.Secrets {
-			one.Secrets = append(one.Secrets, s.Name)
-		}
-		list.Available = append(list.Available, one)
+		list.Available = append(list.Available, api.AvailableProvider{
+			Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: firstSecrets(p),
+		})
 	}
 	return list, nil
+}
+
+// firstSecrets names what to store for the provider's first login that this
+// version has; the others are ways for special cases.
+func firstSecrets(p *registry.Provider) []string {
+	names := []string{}
+	for i := range p.Logins {
+		if l := &p.Logins[i]; l.NotYet == "" && !l.Dedicated {
+			for _, f := range l.Fields() {
+				names = append(names, secretName(p, f))
+			}
+			break
+		}
+	}
+	return names
 }
 
 // Capability describes one capability.

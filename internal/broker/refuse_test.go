@@ -142,6 +142,12 @@ func TestWithoutAKeyNothingIsCalledAndEverythingIsDescribed(t *testing.T) {
 		if err != nil || len(list.Capabilities) < 100 || len(list.Available) != len(v.Registry.Providers()) {
 			t.Fatalf("%d capabilities, %d providers, %v", len(list.Capabilities), len(list.Available), err)
 		}
+		for _, p := range list.Available {
+			// One way in, not every way there is.
+			if want := map[string]string{"slack": "SLACK_BOT_TOKEN", "trello": "TRELLO_API_KEY TRELLO_TOKEN", "twilio": "TWILIO_API_KEY TWILIO_API_SECRET", "youtube": "YOUTUBE_API_KEY"}[p.Provider]; want != "" && strings.Join(p.Secrets, " ") != want {
+				t.Errorf("%s asks for %q, want %q", p.Provider, p.Secrets, want)
+			}
+		}
 		for _, c := range list.Capabilities {
 			if c.Ready || c.Reason == "" {
 				t.Fatalf("%s is ready (%v) because %q", c.ID, c.Ready, c.Reason)
