@@ -31,7 +31,7 @@ func newCapabilityList(o *Options) *cobra.Command {
 		Short: "List what can be called, and which providers could be",
 		Long: "Lists the capabilities that are ready in full, and one line for each provider that the registry\n" +
 			"knows and the vault has no secret for. --all, --provider and --search list every capability.",
-		Example: "  aivault capability list\n  aivault capability list --provider github\n  aivault capability list --search mail",
+		Example: "  aivault capability list\n  aivault capability list --provider github\n  aivault capability list --search image",
 	}
 	cmd.Flags().BoolVar(&l.all, "all", false, "every capability, ready or not")
 	cmd.Flags().StringVar(&l.provider, "provider", "", "every capability of this `PROVIDER`")

@@ -15,10 +15,11 @@ func newCompletion(o *Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Write the completion script for your shell",
-		Long: "Writes a script that completes commands, flags and the ids of capabilities that are ready. Where\n" +
-			"it goes depends on the shell; loading it at the start of each session works everywhere.",
-		Example: "  source <(aivault completion bash)\n" +
-			"  aivault completion zsh > \"${fpath[1]}/_aivault\"\n" +
+		Long: "Writes a script that completes commands, flags and the ids of capabilities that are ready. It goes\n" +
+			"where your shell looks for such scripts: for bash a directory of the package bash-completion, for\n" +
+			"zsh any directory in $fpath.",
+		Example: "  aivault completion bash > ~/.local/share/bash-completion/completions/aivault\n" +
+			"  aivault completion zsh > ~/.zfunc/_aivault\n" +
 			"  aivault completion fish > ~/.config/fish/completions/aivault.fish",
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		Args:      cobra.ArbitraryArgs,

@@ -25,7 +25,7 @@ func newInvoke(o *Options, name string, aliases ...string) *cobra.Command {
 			"400 or more is named on standard error.",
 		Example: "  aivault invoke openai/chat-completions --body '{\"model\":\"gpt-5.2\",\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}'\n" +
 			"  aivault invoke github/repos-read --path /repos/cli/cli --fail\n" +
-			"  aivault invoke openai/audio --path /v1/audio/transcriptions --multipart-field model=whisper-1 --multipart-file file=talk.mp3",
+			"  aivault invoke openai/transcription --multipart-field model=whisper-1 --multipart-file file=talk.mp3",
 		ValidArgsFunction: o.completeCapability,
 	}
 	f := newCallFlags(cmd)

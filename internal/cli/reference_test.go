@@ -57,6 +57,8 @@ func reference() string {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultHelpFlag()
 
+	b.WriteString("## First steps\n\n")
+	example(&b, root)
 	b.WriteString("## Flags of every command\n\n")
 	flagTable(&b, root.PersistentFlags())
 	b.WriteString("## Exit statuses\n\n| exit | meaning | error codes |\n|---|---|---|\n")
@@ -124,12 +126,16 @@ func section(b *strings.Builder, c *cobra.Command) {
 		fmt.Fprintf(b, "Other names: %s.\n\n", code(c.Aliases))
 	}
 	if c.Example != "" {
-		fmt.Fprintf(b, "```sh\n%s\n```\n\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
+		example(b, c)
 	}
 	flags := c.NonInheritedFlags()
 	if flags.HasAvailableFlags() {
 		flagTable(b, flags)
 	}
+}
+
+func example(b *strings.Builder, c *cobra.Command) {
+	fmt.Fprintf(b, "```sh\n%s\n```\n\n", strings.ReplaceAll(strings.TrimPrefix(c.Example, "  "), "\n  ", "\n"))
 }
 
 func flagTable(b *strings.Builder, flags *pflag.FlagSet) {

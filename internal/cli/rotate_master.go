@@ -19,7 +19,7 @@ func newRotateMaster(o *Options) *cobra.Command {
 			"key provider stays the same.",
 		Example: "  aivault rotate-master\n" +
 			"  aivault rotate-master --provider passphrase\n" +
-			"  aivault rotate-master --provider file --file-path /media/key/kek.key",
+			"  aivault rotate-master --provider file --file-path ~/usb-stick/kek.key",
 		Args: noArgs,
 	}
 	key := newKeyFlags(cmd)

@@ -21,7 +21,7 @@ func newSecretsCreate(o *Options) *cobra.Command {
 			"makes that provider's credential and capabilities.",
 		Example: "  aivault secrets create --name OPENAI_API_KEY\n" +
 			"  aivault secrets create --name GITHUB_TOKEN --value-file token.txt\n" +
-			"  pass show stripe | aivault secrets create --name STRIPE_SECRET_KEY\n" +
+			"  pass show stripe | aivault secrets create --name STRIPE_API_KEY\n" +
 			"  aivault secrets create --name OPENAI_API_KEY --value \"sk-...\" --scope global",
 	}
 	name := newIDArg(cmd, "name", "name")

@@ -1,0 +1,271 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"moldable.sh/aivault/internal/standin"
+)
+
+// A page shows commands in fences of the language sh, and every one of them is
+// run: by real programs, in a home of its own, with a stand-in for the APIs.
+//
+//   - A page is one story: its blocks run in order, in one home. In the
+//     reference each command of a section "## aivault …" is an example by
+//     itself and begins in a fresh home, with what preparations has for it.
+//   - A command succeeds, unless a comment at its end says "exit N".
+//   - What a person would type comes from a file on standard input.
+//   - A block without a language that follows is what the commands print.
+//   - make is asked for a target of the Makefile and not run: CI does that.
+
+// preparations is what the examples of the reference take for granted, by
+// section. The reference itself shows what each line here does.
+func preparations() map[string]string {
+	return map[string]string{
+		"aivault capability create": "aivault secrets create --name ACME_KEY\n" +
+			"aivault credential create acme --auth header --host api.acme.test --secret ACME_KEY",
+		"aivault completion": "mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions",
+		"aivault credential create": "aivault secrets create --name ACME_KEY\naivault secrets create --name ACME_USER\n" +
+			"aivault secrets create --name ACME_PASSWORD\naivault secrets create --name LAB_KEY",
+		"aivault invoke":         "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
+		"aivault json":           "aivault secrets create --name GITHUB_TOKEN",
+		"aivault rotate-master":  "aivault init",
+		"aivault secrets rotate": "aivault secrets create --name OPENAI_API_KEY",
+		"aivault secrets update": "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name old-name",
+		"aivault unlock":         "aivault init --provider passphrase\naivault lock",
+	}
+}
+
+// typed is what a person answers to every question.
+const typed = "your-passphrase\n"
+
+func TestPages(t *testing.T) {
+	bins := build(t)
+	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test"}
+	upstream, err := standin.Start(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintln(w, `{"login":"octocat"}`)
+	}), hosts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(upstream.Close)
+	prepared := preparations()
+	total := 0
+	for _, page := range pages(t) {
+		blocks := parsePage(t, page)
+		var story *reader
+		for _, b := range blocks {
+			total += len(b.commands)
+			if !strings.HasPrefix(b.section, "aivault ") {
+				if story == nil {
+					story = newReader(t, bins, upstream, hosts)
+				}
+				story.run(t, b)
+				continue
+			}
+			setup := prepared[b.section]
+			delete(prepared, b.section)
+			for _, c := range b.commands {
+				t.Run(c.text, func(t *testing.T) {
+					t.Parallel()
+					r := newReader(t, bins, upstream, hosts)
+					before := block{page: "preparations"}
+					for line := range strings.SplitSeq(setup, "\n") {
+						before.add(0, line)
+					}
+					r.run(t, before)
+					r.run(t, block{page: b.page, commands: []command{c}})
+				})
+			}
+		}
+	}
+	for section := range prepared {
+		t.Errorf("preparations has %q, and no page has such a section with commands", section)
+	}
+	if total < 40 {
+		t.Errorf("only %d commands were found", total)
+	}
+}
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "changelog/*.md"} {
+		found, err := filepath.Glob(filepath.Join("../..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	for _, must := range []string{"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/registry/format.md"} {
+		if !slices.Contains(all, filepath.Join("../..", must)) {
+			t.Fatalf("%s is not among the pages", must)
+		}
+	}
+	return all
+}
+
+// block is the commands of one fence, and what the page says that they print.
+type block struct {
+	page, section string
+	commands      []command
+	output        []string
+}
+
+type command struct {
+	line int
+	text string
+	exit int
+}
+
+var (
+	saysExit = regexp.MustCompile(`#.*\bexit ([0-9]+)`)
+	program  = regexp.MustCompile(`^(?:\$ )?(?:aivaultd?|make|go) `)
+)
+
+// parsePage finds the blocks of a page. A fence in a language that nothing
+// here knows is an error, as is a command in a fence that is not run.
+func parsePage(t *testing.T, path string) []block {
+	t.Helper()
+	page := strings.TrimPrefix(path, "../../")
+	var blocks []block
+	var section, language string
+	var fresh bool // the fence that ended last was sh
+	inside := false
+	for i, line := range strings.Split(readDoc(t, page), "\n") {
+		where := fmt.Sprintf("%s:%d", page, i+1)
+		fence, isFence := strings.CutPrefix(line, "```")
+		switch {
+		case isFence && !inside:
+			inside, language = true, fence
+			switch language {
+			case "sh":
+				blocks = append(blocks, block{page: page, section: section})
+			case "", "json":
+			default:
+				t.Errorf("%s: a fence of language %q: commands are sh, and run; output and figures have none", where, language)
+			}
+		case isFence:
+			inside, fresh = false, language == "sh"
+		case inside && language == "sh":
+			last := &blocks[len(blocks)-1]
+			last.add(i+1, line)
+		case inside && language == "" && fresh:
+			last := &blocks[len(blocks)-1]
+			last.output = append(last.output, line)
+		case inside && language == "" && page != "docs/cli.md" && program.MatchString(line):
+			// The reference has the synopsis of each command in such a fence.
+			t.Errorf("%s: a command in a fence that is not run: make it sh", where)
+		case !inside && strings.TrimSpace(line) != "":
+			fresh = false
+			if head, ok := strings.CutPrefix(line, "## "); ok {
+				section = head
+			}
+		}
+	}
+	if inside {
+		t.Errorf("%s: a fence that does not end", page)
+	}
+	return blocks
+}
+
+// add appends a line; one that ends with a backslash goes on in the next.
+func (b *block) add(number int, line string) {
+	if n := len(b.commands); n > 0 && strings.HasSuffix(b.commands[n-1].text, "\\") {
+		b.commands[n-1].text += "\n" + line
+	} else if strings.TrimSpace(line) != "" {
+		b.commands = append(b.commands, command{line: number, text: line})
+	}
+	if m := saysExit.FindStringSubmatch(line); m != nil {
+		b.commands[len(b.commands)-1].exit, _ = strconv.Atoi(m[1])
+	}
+}
+
+// reader is someone who types what a page shows.
+type reader struct {
+	dir string
+	env []string
+}
+
+// newReader has a home, the files that the pages name, and in place of other
+// people's programs scripts that do as much of them as the pages need.
+func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string) *reader {
+	t.Helper()
+	home, err := os.MkdirTemp("/tmp", "av")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := filepath.Join(bins, "dev")
+	t.Cleanup(func() {
+		stopDaemon(home, dev)
+		if err := os.RemoveAll(home); err != nil {
+			t.Error(err)
+		}
+	})
+	makefile, err := filepath.Abs("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{dir: filepath.Join(home, "work")}
+	tools := filepath.Join(home, "tools")
+	for path, text := range map[string]string{
+		"work/typed":        typed,
+		"work/token.txt":    "a-token\n",
+		"work/acme-key.txt": "acme-key\n",
+		"work/new-key.txt":  "new-key\n",
+		"work/talk.mp3":     "sound\n",
+		"work/lab-ca.pem":   string(upstream.CAPEM()),
+		"tools/make": "#!/bin/sh\nfor a; do\n  case $a in *=*) continue ;; esac\n" +
+			"  grep -q \"^$a:\" '" + makefile + "' || { echo \"no target $a\" >&2; exit 2; }\ndone\n",
+		"tools/pass": "#!/bin/sh\necho a-value\n",
+		"tools/jq":   "#!/bin/sh\ngrep '\"login\"'\n",
+	} {
+		file := filepath.Join(home, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), fs.FileMode(0o700))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var resolve []string
+	for _, host := range hosts {
+		resolve = append(resolve, host+"="+upstream.Addr().String())
+	}
+	r.env = []string{
+		"HOME=" + home, "PATH=" + tools + ":" + dev + ":" + os.Getenv("PATH"),
+		"AIVAULT_DEV_RESOLVE=" + strings.Join(resolve, ","), "AIVAULT_DEV_CA_CERT_PATH=" + filepath.Join(r.dir, "lab-ca.pem"),
+		"MY_VAULT_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+	}
+	return r
+}
+
+// run types a block's commands into one shell, which stops at the first that
+// does not end as the page says.
+func (r *reader) run(t *testing.T, b block) {
+	t.Helper()
+	var script strings.Builder
+	for _, c := range b.commands {
+		fmt.Fprintf(&script, "{ %s\n} <typed\ns=$?; [ $s -eq %d ] || { echo \"exit $s, want %d: line %d\" >&2; exit 1; }\n", c.text, c.exit, c.exit, c.line)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script.String())
+	cmd.Dir, cmd.Env, cmd.WaitDelay = r.dir, r.env, 10*time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", b.page, err, script.String(), out)
+	}
+	for _, line := range b.output {
+		if !strings.Contains(string(out), line+"\n") {
+			t.Errorf("%s shows the output %q; it is:\n%s", b.page, line, out)
+		}
+	}
+}
