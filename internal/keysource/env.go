@@ -1,6 +1,7 @@
 package keysource
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,7 +18,30 @@ func fingerprint(key secret.Value) string {
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
-func openEnv(p Params, given secret.Value) (secret.Value, error) {
+// envProvider takes the key from an environment variable.
+type envProvider struct{ storesNothing }
+
+func (envProvider) checkParams(p Params) error {
+	if p.Path != "" || p.Argon2id != nil {
+		return errParams("a variable's parameters name another provider's")
+	}
+	return checkEnvVar(p.EnvVar)
+}
+
+func (envProvider) checkRequest(r Request) error {
+	name := Params{EnvVar: r.EnvVar}.EnvName()
+	switch {
+	case checkEnvVar(r.EnvVar) != nil:
+		return api.Errorf(api.InvalidRequest, "%q cannot be the name of an environment variable", r.EnvVar)
+	case r.Material.EnvKey.IsZero():
+		return api.Errorf(api.InvalidRequest, "the variable %s is not set: it must hold the key", name).
+			WithHint("export %s=$(openssl rand -base64 %d)", name, KeySize)
+	}
+	return nil
+}
+
+func (envProvider) open(_ context.Context, _ Config, p Params, m Material) (secret.Value, error) {
+	given := m.EnvKey
 	if given.IsZero() {
 		return secret.Value{}, api.Errorf(api.VaultLocked, "vault is locked: its key is in the variable %s, which is not set", p.EnvName()).
 			WithHint("export %s=…", p.EnvName())
@@ -35,7 +59,7 @@ func openEnv(p Params, given secret.Value) (secret.Value, error) {
 	return key, nil
 }
 
-func prepareEnv(r Request) (*NewKey, error) {
+func (envProvider) prepare(_ context.Context, _ Config, r Request) (*NewKey, error) {
 	p := Params{Provider: Env, EnvVar: r.EnvVar}
 	if p.EnvVar == DefaultEnvVar {
 		p.EnvVar = ""

@@ -1,6 +1,7 @@
 package keysource
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -120,7 +121,24 @@ func errUnreadable(path string, err error) *api.Error {
 	return api.Errorf(api.VaultUnavailable, "key file %s %w", path, err)
 }
 
-func openFile(cfg Config, p Params) (secret.Value, error) {
+// fileProvider keeps the key in a file.
+type fileProvider struct{}
+
+func (fileProvider) checkParams(p Params) error {
+	if p.EnvVar != "" || p.Argon2id != nil {
+		return errParams("a key file's parameters name another provider's")
+	}
+	return checkPath(p.Path)
+}
+
+func (fileProvider) checkRequest(r Request) error {
+	if checkPath(r.Path) != nil {
+		return api.Errorf(api.InvalidRequest, "the key file's path must be absolute, without . and .. in it: %q", r.Path)
+	}
+	return nil
+}
+
+func (fileProvider) open(_ context.Context, cfg Config, p Params, _ Material) (secret.Value, error) {
 	path := cfg.KeyFile(p)
 	f, err := readKeyFile(path)
 	if err != nil {
@@ -136,7 +154,7 @@ func openFile(cfg Config, p Params) (secret.Value, error) {
 	return k.value()
 }
 
-func prepareFile(cfg Config, r Request) (*NewKey, error) {
+func (fileProvider) prepare(_ context.Context, cfg Config, r Request) (*NewKey, error) {
 	p := Params{Provider: File, Path: r.Path}
 	if p.Path == cfg.DefaultKeyFile {
 		p.Path = ""
@@ -228,7 +246,7 @@ func writeKeyFile(path string, f *keyFile, write func(string, []byte) error) err
 	return nil
 }
 
-func settleFile(cfg Config, p Params) error {
+func (fileProvider) settle(cfg Config, p Params) error {
 	path := cfg.KeyFile(p)
 	f, err := readKeyFile(path)
 	if err != nil {
@@ -244,7 +262,15 @@ func settleFile(cfg Config, p Params) error {
 	return writeKeyFile(path, &keyFile{keyFileVersion, f.Vault, []storedKey{*k}}, durable.WriteFile)
 }
 
-func forgetFile(cfg Config, old Params) error {
+func (fileProvider) leftover(cfg Config, p Params) bool {
+	f, err := readKeyFile(cfg.KeyFile(p))
+	return err == nil && f.Vault == cfg.VaultID && len(f.Keys) > 1
+}
+
+func (fileProvider) forget(cfg Config, old, now Params) error {
+	if now.Provider == File && samePlace(cfg.KeyFile(old), cfg.KeyFile(now)) {
+		return nil
+	}
 	path := cfg.KeyFile(old)
 	f, err := readKeyFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

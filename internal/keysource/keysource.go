@@ -28,6 +28,33 @@ const (
 	Passphrase = "passphrase"
 )
 
+// provider is one kind of place that keys come from. A new one is a type in a
+// file of its own, a line in providers, and its data in the contract suite.
+type provider interface {
+	// checkParams refuses parameters that prepare would not write.
+	checkParams(p Params) error
+	// checkRequest refuses a request that lacks what prepare needs.
+	checkRequest(r Request) error
+	open(ctx context.Context, cfg Config, p Params, m Material) (secret.Value, error)
+	prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error)
+	// settle, leftover and forget are about keys that the provider stores.
+	settle(cfg Config, p Params) error
+	leftover(cfg Config, p Params) bool
+	forget(cfg Config, old, now Params) error
+}
+
+// providers is the one table of key providers.
+func providers() map[string]provider {
+	return map[string]provider{File: fileProvider{}, Env: envProvider{}, Passphrase: passphraseProvider{}}
+}
+
+// storesNothing is embedded by providers that store nothing.
+type storesNothing struct{}
+
+func (storesNothing) settle(Config, Params) error         { return nil }
+func (storesNothing) leftover(Config, Params) bool        { return false }
+func (storesNothing) forget(Config, Params, Params) error { return nil }
+
 // DefaultEnvVar is the variable that Params.EnvVar "" means.
 const DefaultEnvVar = "AIVAULT_KEY"
 
@@ -87,25 +114,11 @@ func (p Params) Check() error {
 	if !validKeyID(p.KeyID) {
 		return errParams("the key's id is malformed")
 	}
-	switch p.Provider {
-	case File:
-		if p.EnvVar != "" || p.Argon2id != nil {
-			return errParams("a key file's parameters name another provider's")
-		}
-		return checkPath(p.Path)
-	case Env:
-		if p.Path != "" || p.Argon2id != nil {
-			return errParams("a variable's parameters name another provider's")
-		}
-		return checkEnvVar(p.EnvVar)
-	case Passphrase:
-		if p.Path != "" || p.EnvVar != "" || p.Argon2id == nil {
-			return errParams("a passphrase needs Argon2id's parameters and no others")
-		}
-		_, err := p.Argon2id.check()
-		return err
+	kind := providers()[p.Provider]
+	if kind == nil {
+		return errParams("unknown key provider")
 	}
-	return errParams("unknown key provider")
+	return kind.checkParams(p)
 }
 
 // Open returns the KEK that params name. Errors are api errors:
@@ -119,13 +132,7 @@ func Open(ctx context.Context, cfg Config, p Params, m Material) (secret.Value, 
 	if err := p.Check(); err != nil {
 		return secret.Value{}, err
 	}
-	switch p.Provider {
-	case File:
-		return openFile(cfg, p)
-	case Env:
-		return openEnv(p, m.EnvKey)
-	}
-	return openPassphrase(ctx, p, m.Passphrase)
+	return providers()[p.Provider].open(ctx, cfg, p, m)
 }
 
 // NewKey is a KEK that is stored (where the provider stores it) beside the
@@ -152,21 +159,14 @@ func Prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	switch r.Provider {
-	case File:
-		return prepareFile(cfg, r)
-	case Env:
-		return prepareEnv(r)
-	}
-	return preparePassphrase(ctx, cfg, r)
+	return providers()[r.Provider].prepare(ctx, cfg, r)
 }
 
 // Check refuses a request that lacks what its provider needs or holds what
 // does not belong to it, so that nothing a person typed is silently left out.
 func (r Request) Check() error {
-	switch r.Provider {
-	case File, Env, Passphrase:
-	default:
+	kind := providers()[r.Provider]
+	if kind == nil {
 		return api.Errorf(api.InvalidRequest, "unknown key provider %q", r.Provider).
 			WithHint("the key providers are file, env and passphrase")
 	}
@@ -183,50 +183,34 @@ func (r Request) Check() error {
 			return api.Errorf(api.InvalidRequest, "%s goes with the key provider %s, not with %s", given.what, given.provider, r.Provider)
 		}
 	}
-	switch {
-	case r.Provider == Passphrase && r.Material.Passphrase.IsZero():
-		return api.Errorf(api.InvalidRequest, "the passphrase is empty")
-	case checkPath(r.Path) != nil:
-		return api.Errorf(api.InvalidRequest, "the key file's path must be absolute, without . and .. in it: %q", r.Path)
-	case checkEnvVar(r.EnvVar) != nil:
-		return api.Errorf(api.InvalidRequest, "%q cannot be the name of an environment variable", r.EnvVar)
-	case r.Provider == Env && r.Material.EnvKey.IsZero():
-		name := Params{EnvVar: r.EnvVar}.EnvName()
-		return api.Errorf(api.InvalidRequest, "the variable %s is not set: it must hold the key", name).
-			WithHint("export %s=$(openssl rand -base64 %d)", name, KeySize)
-	}
-	return nil
+	return kind.checkRequest(r)
 }
 
 // Settle drops from p's key file every key but the one that p names, and does
-// nothing for other providers. It is called under the vault's lock, after the
+// nothing for providers that store none. It is called under the vault's lock, after the
 // vault names the key, and at each opening that finds a left-over.
 func Settle(ctx context.Context, cfg Config, p Params) error {
-	if p.Provider != File || ctx.Err() != nil {
-		return ctx.Err()
+	kind := providers()[p.Provider]
+	if kind == nil || ctx.Err() != nil {
+		return ctx.Err() // no provider: a vault in the making has none yet
 	}
-	return settleFile(cfg, p)
+	return kind.settle(cfg, p)
 }
 
 // Leftover says whether Settle would find something to drop.
 func Leftover(cfg Config, p Params) bool {
-	if p.Provider != File {
-		return false
-	}
-	f, err := readKeyFile(cfg.KeyFile(p))
-	return err == nil && f.Vault == cfg.VaultID && len(f.Keys) > 1
+	kind := providers()[p.Provider]
+	return kind != nil && kind.leftover(cfg, p)
 }
 
 // Forget removes this vault's keys from old's file when the vault no longer
 // uses that file (its new provider or path is another).
 func Forget(ctx context.Context, cfg Config, old, now Params) error {
-	if old.Provider != File || ctx.Err() != nil {
+	kind := providers()[old.Provider]
+	if kind == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if now.Provider == File && samePlace(cfg.KeyFile(old), cfg.KeyFile(now)) {
-		return nil
-	}
-	return forgetFile(cfg, old)
+	return kind.forget(cfg, old, now)
 }
 
 func (cfg Config) random() io.Reader {

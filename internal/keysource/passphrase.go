@@ -56,14 +56,32 @@ func (a *Argon2Params) derive(ctx context.Context, passphrase secret.Value) (sec
 	return secret.New(argon2.IDKey(passphrase.Expose(), salt, a.Time, a.MemoryKiB, a.Parallelism, KeySize)), nil
 }
 
-func openPassphrase(ctx context.Context, p Params, given secret.Value) (secret.Value, error) {
-	if given.IsZero() {
-		return secret.Value{}, api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
+// passphraseProvider derives the key from what a person types.
+type passphraseProvider struct{ storesNothing }
+
+func (passphraseProvider) checkParams(p Params) error {
+	if p.Path != "" || p.EnvVar != "" || p.Argon2id == nil {
+		return errParams("a passphrase needs Argon2id's parameters and no others")
 	}
-	return p.Argon2id.derive(ctx, given)
+	_, err := p.Argon2id.check()
+	return err
 }
 
-func preparePassphrase(ctx context.Context, cfg Config, r Request) (*NewKey, error) {
+func (passphraseProvider) checkRequest(r Request) error {
+	if r.Material.Passphrase.IsZero() {
+		return api.Errorf(api.InvalidRequest, "the passphrase is empty")
+	}
+	return nil
+}
+
+func (passphraseProvider) open(ctx context.Context, _ Config, p Params, m Material) (secret.Value, error) {
+	if m.Passphrase.IsZero() {
+		return secret.Value{}, api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
+	}
+	return p.Argon2id.derive(ctx, m.Passphrase)
+}
+
+func (passphraseProvider) prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error) {
 	a := cfg.DefaultArgon2id
 	if a == (Argon2Params{}) {
 		a = DefaultArgon2id()
