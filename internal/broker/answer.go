@@ -30,11 +30,45 @@ func passedOn(name string) bool {
 		return true
 	}
 	for _, prefix := range [...]string{"Ratelimit-", "X-Ratelimit-", "X-Rate-Limit-", "Anthropic-Ratelimit-"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			return ofLimits(rest)
 		}
 	}
 	return false
+}
+
+// ofLimits says whether the rest of a header's name is made of the words that
+// rate limits are told in. A name cannot be scrubbed as a value can, since its
+// case is lost on the way: one with any other word in it may be a secret.
+func ofLimits(rest string) bool {
+	for word := range strings.SplitSeq(rest, "-") {
+		if !limitWords[word] && !span(word) {
+			return false
+		}
+	}
+	return true
+}
+
+// limitWords is a constant table, in the form of canonical header names.
+var limitWords = func() map[string]bool {
+	words := map[string]bool{}
+	for _, w := range strings.Fields(`
+		Limit Limits Remaining Reset Used Usage After At Policy Quota Cost Count Burst Max Total
+		Request Requests Token Tokens Input Output Cached Prompt Completion Image Images Audio Neurons Credits Points
+		Concurrent Concurrency Project Organization Workspace User Account App Api Key Method Resource Bucket Scope Global Shared Model
+		Second Seconds Minute Minutes Hour Hours Hourly Day Days Daily Week Weekly Month Monthly Window Time Timestamp Date Interval Period
+		Type Name Status State Reason Unified Representative Claim Fallback Percentage Overage Disabled Utilization Threshold Surpassed Retry
+		Ms Sec Min Per In Tier Priority Sonnet Opus Haiku Vertex`) {
+		words[w] = true
+	}
+	return words
+}()
+
+// span says whether a word is a length of time or a plain small number: 5h,
+// 60s, 1.
+func span(word string) bool {
+	digits := strings.TrimRight(word, "smhdw")
+	return len(digits) >= 1 && len(digits) <= 2 && len(word) <= len(digits)+1 && strings.Trim(digits, "0123456789") == ""
 }
 
 // passOn picks and scrubs the headers that reach the caller.
