@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -75,6 +76,7 @@ func start(cfg *Config, version string, readDev func([]string) (*Dev, error), re
 	// Whatever this process makes is its user's alone, also where a library
 	// forgets to say so.
 	unix.Umask(0o077)
+	debug.SetGCPercent(gcPercent)
 	cfg.Env, cfg.Build, cfg.Ready = env, NewBuild(version, dev), ready.ok
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()

@@ -50,10 +50,17 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, lock.release()) }()
 
 	var quiet *idle
+	memory := newTrimmer(freeMemory)
+	defer memory.stop()
 	status := &api.DaemonStatus{Socket: cfg.Env.OwnSocket, PID: os.Getpid(), Version: cfg.Build.Version}
 	inst, err := New(Options{
 		Env: cfg.Env, Build: cfg.Build, Daemon: status, Clock: cfg.Clock, Argon2id: cfg.Argon2id, Log: log,
-		Busy: func(delta int) { quiet.busy(delta) },
+		Busy: func(delta int) {
+			quiet.busy(delta)
+			if delta < 0 {
+				memory.served()
+			}
+		},
 	})
 	if err != nil {
 		return err
