@@ -109,17 +109,8 @@ func (v *vaultLock) announce(r Running) error {
 	return v.write(append(b, '\n'))
 }
 
-// write replaces the content in place: the lock belongs to this very file.
 func (v *vaultLock) write(b []byte) error {
-	f, err := os.OpenFile(v.path, os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return api.Errorf(api.Internal, "daemon: write %q: %w", v.path, err)
-	}
-	_, err = f.Write(b)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := v.lock.SetContent(b); err != nil {
 		return api.Errorf(api.Internal, "daemon: write %q: %w", v.path, err)
 	}
 	return nil

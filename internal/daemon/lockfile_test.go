@@ -51,6 +51,31 @@ func TestOneDaemonAVault(t *testing.T) {
 	}
 }
 
+// What takes the name of the lock's file while it is held is not written to,
+// and not written through.
+func TestALockThatWasReplacedIsNotWrittenThrough(t *testing.T) {
+	dir := short(t)
+	lock, err := acquireVault(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault := dir + "/vault.aiv"
+	if err := os.WriteFile(vault, []byte("all the secrets"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(LockFile(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("vault.aiv", LockFile(dir)); err != nil {
+		t.Fatal(err)
+	}
+	_ = lock.announce(Running{PID: 1, Sockets: []string{"/s"}})
+	_ = lock.release()
+	if b, err := os.ReadFile(vault); err != nil || string(b) != "all the secrets" {
+		t.Errorf("behind the link there is now %q %v", b, err)
+	}
+}
+
 // One that is leaving is waited for: its lock is held, its sockets are gone.
 func TestALeavingDaemonIsWaitedFor(t *testing.T) {
 	dir := short(t)

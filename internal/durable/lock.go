@@ -56,6 +56,22 @@ func (l *Lock) Release() error {
 	return errors.Join(f.Unlock(), f.Close())
 }
 
+// SetContent writes into the locked file what there is to say about its holder.
+// It goes through the descriptor that holds the lock: a link or another file
+// that took its name since is left as it is.
+func (l *Lock) SetContent(b []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f == nil || l.f.f == nil {
+		return fs.ErrClosed
+	}
+	if err := l.f.f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := l.f.f.WriteAt(b, 0)
+	return err
+}
+
 // LockFile is a lock for one who takes it again and again: it stays open
 // between two uses. It must not be used by two goroutines at once.
 type LockFile struct {
