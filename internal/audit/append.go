@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 )
 
@@ -107,6 +108,9 @@ func (l *Log) handOver() {
 
 // lead writes the records that wait. p, the leader's own, is the first.
 func (l *Log) lead(ctx context.Context, p *pending) {
+	// Whoever is ready to append comes first: one write then serves them all.
+	// Where nobody is, this costs next to nothing.
+	runtime.Gosched()
 	if err := l.lock.Lock(ctx); err != nil {
 		p.err = fmt.Errorf("audit: lock log: %w", err)
 		l.mu.Lock()
