@@ -131,6 +131,10 @@ const hexDigits = "0123456789abcdef"
 // stops and says how much of s it left out.
 func (e *encoder) quote(s string, limit int) {
 	b := append(e.b, '"')
+	if len(s) <= limit && plain(s) {
+		e.b = append(append(b, s...), '"')
+		return
+	}
 	// What may follow the last whole character: the mark, at its longest.
 	const room = len(`\u2026[+18446744073709551615]`)
 	start, keep, kept := len(b), len(b), 0 // where the text can be cut, and what of s is before
@@ -162,6 +166,16 @@ func (e *encoder) quote(s string, limit int) {
 		}
 	}
 	e.b = append(b, '"')
+}
+
+// plain says whether s stands for itself between quotes.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func appendUnit(b []byte, u rune) []byte {

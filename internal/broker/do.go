@@ -65,7 +65,7 @@ func (b *Broker) decide(ctx context.Context, p *plan, call *api.Call, body *egre
 	if err != nil {
 		return err
 	}
-	if p.log, err = b.vault.Audit(ctx); err != nil {
+	if p.log, err = b.vault.AuditOf(ix.snapshot); err != nil {
 		return err
 	}
 	if call.TimeoutMs < 0 || call.TimeoutMs > maxTimeout.Milliseconds() {

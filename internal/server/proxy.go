@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"io"
-	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/strictjson"
 )
@@ -51,25 +51,7 @@ func (x *exchange) proxy() error {
 	if err != nil {
 		return api.Errorf(api.Internal, "server: encode what was planned: %w", err)
 	}
-	head := x.w.Header()
-	kept := head.Clone() // for an error that comes before the first byte
-	for name, values := range a.Header {
-		if !strings.HasPrefix(http.CanonicalHeaderKey(name), "Aivault-") {
-			head[name] = values
-		}
-	}
-	head.Del("Content-Length")
-	head.Del("Trailer")
-	head.Set("X-Content-Type-Options", "nosniff")
-	if head.Get("Content-Type") == "" {
-		head["Content-Type"] = nil // nor does the daemon guess
-	}
-	x.closeUnlessRead()
-	head.Set(api.HeaderAnswer, "upstream")
-	head.Set(api.HeaderPlanned, string(planned))
-	if err := x.stream(ctl, a.Status, a.Length, a.Body); err != nil {
-		clear(head)
-		maps.Copy(head, kept)
+	if err := x.stream(ctl, a, string(planned)); err != nil {
 		return err
 	}
 	if x.body != nil {
@@ -83,33 +65,27 @@ func (x *exchange) proxy() error {
 // event arrives when it was sent. An answer that the first Read brings whole
 // goes out with its length; any other is chunked, for only then a trailer can
 // name what broke it off. An error before the first byte is returned.
-func (x *exchange) stream(ctl *http.ResponseController, status int, length int64, body io.Reader) error {
+func (x *exchange) stream(ctl *http.ResponseController, a *broker.Answer, planned string) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
-	bodyless := status == http.StatusNoContent || status == http.StatusNotModified
 	started := false
-	if length < 0 && strings.HasPrefix(x.w.Header().Get("Content-Type"), "text/event-stream") {
-		x.begin(status)
+	if a.Length < 0 && strings.HasPrefix(a.Header.Get("Content-Type"), "text/event-stream") {
+		x.begin(a, planned)
 		started = true
 		_ = ctl.Flush() // the first event may be long in coming
 	}
-	n, err := readSome(body, *buf, length)
+	n, err := readSome(a.Body, *buf, a.Length)
 	if !started {
 		switch {
 		case err == io.EOF:
-			if !bodyless {
-				x.w.Header().Set("Content-Length", strconv.Itoa(n))
-			}
-			x.status = status
-			x.w.WriteHeader(status)
-			_, _ = x.w.Write((*buf)[:n])
+			x.whole(a, planned, (*buf)[:n])
 			return nil
 		case err != nil && n == 0:
 			return asBroken(err)
 		}
-		x.begin(status)
+		x.begin(a, planned)
 	}
+	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
 	for {
 		if n > 0 {
 			_ = ctl.SetWriteDeadline(time.Now().Add(bodyPatient))
@@ -123,7 +99,7 @@ func (x *exchange) stream(ctl *http.ResponseController, status int, length int64
 		if err != nil {
 			break
 		}
-		n, err = body.Read(*buf)
+		n, err = a.Body.Read(*buf)
 	}
 	if err != io.EOF {
 		e := asBroken(err)
@@ -131,6 +107,45 @@ func (x *exchange) stream(ctl *http.ResponseController, status int, length int64
 		x.w.Header().Set(api.HeaderErrorMessage, strconv.QuoteToASCII(e.Message))
 	}
 	return nil
+}
+
+// header says what is known of the answer before its body. Nothing is said
+// until there is an answer: an error has a header of its own.
+func (x *exchange) header(a *broker.Answer, planned string) http.Header {
+	head := x.w.Header()
+	for name, values := range a.Header {
+		if !strings.HasPrefix(http.CanonicalHeaderKey(name), "Aivault-") {
+			head[name] = values
+		}
+	}
+	delete(head, "Content-Length")
+	delete(head, "Trailer")
+	head.Set("X-Content-Type-Options", "nosniff")
+	if head.Get("Content-Type") == "" {
+		head["Content-Type"] = nil // nor does the daemon guess
+	}
+	x.closeUnlessRead()
+	head.Set(api.HeaderAnswer, "upstream")
+	head.Set(api.HeaderPlanned, planned)
+	return head
+}
+
+// whole answers at once.
+func (x *exchange) whole(a *broker.Answer, planned string, body []byte) {
+	head := x.header(a, planned)
+	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
+		head.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	x.status = a.Status
+	x.w.WriteHeader(a.Status)
+	_, _ = x.w.Write(body)
+}
+
+// begin sends the header of an answer whose end is not known yet.
+func (x *exchange) begin(a *broker.Answer, planned string) {
+	x.header(a, planned).Set("Trailer", api.HeaderError+", "+api.HeaderErrorMessage)
+	x.status = a.Status
+	x.w.WriteHeader(a.Status)
 }
 
 // asBroken keeps the broker's own errors; of any other the text is not ours
@@ -141,13 +156,6 @@ func asBroken(err error) *api.Error {
 		return e
 	}
 	return api.Errorf(api.UpstreamUnreachable, "the upstream's answer broke off")
-}
-
-// begin sends the header of an answer whose end is not known yet.
-func (x *exchange) begin(status int) {
-	x.status = status
-	x.w.Header().Set("Trailer", api.HeaderError+", "+api.HeaderErrorMessage)
-	x.w.WriteHeader(status)
 }
 
 // readSome reads once, and goes on only where the rest of a short answer is
