@@ -184,11 +184,13 @@ func transportHeader(name string) bool {
 		"content-length", "expect", "host", "http2-settings", "max-forwards", "alt-used",
 		"accept-encoding", // egress asks for what it can scrub
 		"forwarded", "x-forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip",
+		"client-ip", "x-originating-ip", "cf-connecting-ip", "fastly-client-ip", "remote-addr", "remote-user", "cdn-loop",
 		"x-host", "x-method", "x-method-override", "proxy":
 		return true
 	}
 	for _, p := range [...]string{
-		"proxy-", "x-forwarded-", "x-original-", "x-rewrite-", "x-http-method", "sec-websocket-", "aivault-",
+		"proxy-", "x-proxy", "x-forwarded-", "x-original-", "x-rewrite-", "x-override-", "x-http-", "x-envoy-", "x-remote-",
+		"sec-websocket-", "aivault-",
 	} {
 		if strings.HasPrefix(name, p) {
 			return true

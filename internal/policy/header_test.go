@@ -79,6 +79,8 @@ func TestHeadersRefused(t *testing.T) {
 		"Content-Length", "Expect", "Host", "HTTP2-Settings", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded", "X-Real-IP",
 		"Via", "X-Original-URL", "X-Original-Host", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "Accept-Encoding",
 		"Aivault-Api", "Aivault-Answer", "Sec-WebSocket-Protocol", "True-Client-IP", "X-Host", "Max-Forwards",
+		"X-HTTP-Path-Override", "X-HTTP-DestinationURL", "X-Override-URL", "X-Envoy-Original-Path", "X-Proxy-URL", "X-ProxyUser-IP",
+		"Client-IP", "CF-Connecting-IP", "Remote-User", "X-Remote-User", "CDN-Loop",
 		// what authenticates, by name
 		"Authorization", "X-Authorization", "X-Auth", "X-Auth-Key", "X-Api-Key", "Api-Key", "ApiKey", "X-ApiKey", "X-Goog-Api-Key", "X-Amz-Security-Token",
 		"X-Token", "Private-Token", "X-Secret", "X-Session", "Session-Id", "X-Signature", "X-Hub-Signature", "X-Credential", "Cookie", "Cookie2", "Set-Cookie",

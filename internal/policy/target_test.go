@@ -121,13 +121,13 @@ func TestAuthQuery(t *testing.T) {
 		"key=x", "KEY=x", "%6bey=x", "k%45y=x", "key", "key[]=1", "a=b&key=1&c=d", "&&key=1",
 		"ｋｅｙ=x", "%ef%bd%8bey=1", "\u212aey=x", "acce\u017f\u017f_token=1", "ap\u0131key=1", "AP\u0130KEY=1",
 		"_method=DELETE", "_METHOD=DELETE", "%5fmethod=DELETE", "_Method", ".method=x", "+_method=x", "X-HTTP-Method-Override=PUT", "_HttpMethod=PATCH",
-		"xtoken=1", "X-TOKEN=1",
+		"xtoken=1", "X-TOKEN=1", "$key=x", "%24key=x", "$.key=x", "$access_token=x", "$httpMethod=DELETE", "%24httpMethod=DELETE", "$method=DELETE",
 	} {
 		if _, err := Canonicalise("GET", "/a?"+q, nil, rules); api.CodeOf(err) != api.PolicyViolation {
 			t.Errorf("%+q: %v", q, err)
 		}
 	}
-	for _, q := range []string{"keys=1", "monkey=1", "key_id=1", "a[key]=1", "pageToken=1", "method=flickr.test", "x=access_token", "api_key_id=1", "x_token=1", "q=key"} {
+	for _, q := range []string{"keys=1", "monkey=1", "key_id=1", "a[key]=1", "pageToken=1", "method=flickr.test", "x=access_token", "api_key_id=1", "x_token=1", "q=key", "$filter=key", "$alt=sse"} {
 		if _, err := Canonicalise("GET", "/a?"+q, nil, rules); err != nil {
 			t.Errorf("%+q: %v", q, err)
 		}
