@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"slices"
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/grant"
 )
 
 // An outcome is how an allowed call ended.
@@ -69,6 +71,12 @@ func (b *Broker) refuse(ctx context.Context, p *plan, err error) error {
 	r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)
 	_, _ = log.Append(context.WithoutCancel(ctx), r)
 	return failure
+}
+
+// Refuse records a call that was refused before it could be read, and returns
+// the error that the caller gets.
+func (b *Broker) Refuse(ctx context.Context, who grant.Caller, err error) error {
+	return b.refuse(ctx, &plan{id: rand.Text(), started: b.clock(), who: audit.CallerOf(who)}, err)
 }
 
 // finish records how an allowed call ended and returns the error that ends

@@ -34,7 +34,7 @@ func (x *exchange) proxy() error {
 	x.duplex = true
 	call, body, err := x.readCall(ctl)
 	if err != nil {
-		return err
+		return x.refuseCall(err)
 	}
 	if x.body != nil {
 		defer x.body.close()

@@ -75,6 +75,7 @@ type exchange struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	who    grant.Caller
+	known  bool // the kernel named who
 	param  string
 	body   *partBody // of a call whose body is a part of its own
 	read   *tracked  // the request's body
@@ -128,8 +129,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rt != nil {
 		pattern = rt.pattern
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = rt.serve(x)
+	case r.Method == http.MethodPost && r.URL.Path == api.RouteProxy:
+		err = x.refuseCall(err)
 	}
 	if err != nil {
 		x.fail(err, status)
@@ -139,14 +143,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit decides, before a body is looked at, whether this request may reach
 // its route. status overrides the error's own where it is not 0.
 func (h *handler) admit(x *exchange) (rt *route, status int, err error) {
-	if name := browserHeader(x.r.Header); name != "" {
-		return nil, 0, api.Errorf(api.PolicyViolation, "requests from browsers are refused (%s)", name)
-	}
 	who, ok := x.r.Context().Value(callerKey{}).(grant.Caller)
 	if !ok {
 		return nil, 0, api.Errorf(api.PolicyViolation, "the kernel named no caller on this connection")
 	}
-	x.who = who
+	x.who, x.known = who, true
+	if name := browserHeader(x.r.Header); name != "" {
+		return nil, 0, api.Errorf(api.PolicyViolation, "requests from browsers are refused (%s)", name)
+	}
 	rt, allowed := h.find(x)
 	switch {
 	case rt != nil:
@@ -161,6 +165,14 @@ func (h *handler) admit(x *exchange) (rt *route, status int, err error) {
 		return rt, 0, errOperator()
 	}
 	return rt, 0, x.checkForm()
+}
+
+// refuseCall has a call recorded that is refused before the broker sees it.
+func (x *exchange) refuseCall(err error) error {
+	if !x.known {
+		return err // nobody to name
+	}
+	return x.h.cfg.Broker.Refuse(x.r.Context(), x.who, err)
 }
 
 func errOperator() error {

@@ -263,6 +263,38 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 	}
 }
 
+// A call that cannot be read is a refused call, and in the log as one.
+func TestACallThatCannotBeReadIsRecorded(t *testing.T) {
+	v, s := start(t, aivaulttest.Options{}, aivaulttest.Agent())
+	v.Create(t, "OPENAI_API_KEY", "sk-very-secret-value")
+	const call = `{"capability":"openai/models","request":{}}`
+	for i, c := range []struct {
+		name, body string
+		code       api.Code
+		header     []string
+	}{
+		{"unknown field", `{"capability":"openai/models","url":"https://evil.test","request":{}}`, api.InvalidRequest, nil},
+		{"duplicate key", `{"capability":"openai/models","capability":"openai/files-read","request":{}}`, api.InvalidRequest, nil},
+		{"no body", "", api.InvalidRequest, nil},
+		{"another type", call, api.InvalidRequest, []string{"Content-Type: text/plain"}},
+		{"a browser", call, api.PolicyViolation, []string{"Origin: https://evil.test"}},
+		{"broken parts", "--x--", api.InvalidRequest, []string{"Content-Type: multipart/form-data; boundary=x"}},
+	} {
+		if resp, body := s.send(t, "POST", api.RouteProxy, c.body, c.header...); resp.StatusCode < 400 {
+			t.Errorf("%s: %d %s", c.name, resp.StatusCode, body)
+		}
+		records := aivaulttest.Events(v.Records(t), "call.refused")
+		if len(records) != i+1 {
+			t.Fatalf("%s: the log has %d refused calls, want %d", c.name, len(records), i+1)
+		}
+		r := records[i]
+		who, _ := r["caller"].(map[string]any)
+		if r["code"] != string(c.code) || r["reason"] == "" || fmt.Sprint(who["uid"]) != "2000" || r["requestId"] == "" {
+			t.Errorf("%s: %v", c.name, r)
+		}
+	}
+}
+
 // A body without a declared length meets the same bound.
 func TestAnUndeclaredBodyIsBounded(t *testing.T) {
 	_, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
