@@ -171,7 +171,7 @@ func cmdTyping(ts *testscript.TestScript, neg bool, args []string) {
 				screen <- string(shown)
 				return
 			}
-			if bytes.HasSuffix(shown, []byte(": ")) && len(lines) > 1 {
+			if bytes.HasSuffix(shown, []byte(": ")) && len(lines) > 0 {
 				_, _ = person.WriteString(lines[0])
 				lines = lines[1:]
 			}
