@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime/multipart"
@@ -12,10 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/egress"
-	"moldable.sh/aivault/internal/strictjson"
 )
 
 const copySize = 32 << 10
@@ -47,7 +49,7 @@ func (x *exchange) proxy() error {
 	if a.Status < 200 || a.Status > 999 {
 		return api.Errorf(api.Internal, "server: the answer has the status %d", a.Status)
 	}
-	planned, err := strictjson.Marshal(a.Planned)
+	planned, err := appendPlanned(make([]byte, 0, 256), &a.Planned)
 	if err != nil {
 		return api.Errorf(api.Internal, "server: encode what was planned: %w", err)
 	}
@@ -59,6 +61,23 @@ func (x *exchange) proxy() error {
 		x.drain()
 	}
 	return nil
+}
+
+// appendPlanned encodes p as JSON, by hand: every call needs it, and
+// reflection takes eight times as long.
+func appendPlanned(b []byte, p *api.Planned) ([]byte, error) {
+	for _, m := range [...]struct{ name, value string }{
+		{`{"capability":`, p.Capability},
+		{`,"credential":`, p.Credential},
+		{`,"method":`, p.Method},
+		{`,"url":`, p.URL},
+	} {
+		var err error
+		if b, err = jsontext.AppendQuote(append(b, m.name...), m.value); err != nil {
+			return nil, err
+		}
+	}
+	return append(b, '}'), nil
 }
 
 // stream hands the answer on, flushing whatever one Read brought, so that an
@@ -183,7 +202,8 @@ func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body e
 		return call, body, x.decode(&call, maxEnvelope, false)
 	}
 	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient))
-	parts := multipart.NewReader(x.r.Body, params["boundary"])
+	whole := &tail{r: x.r.Body, want: []byte("--" + params["boundary"] + "--")}
+	parts := multipart.NewReader(whole, params["boundary"])
 	envelope, err := nextPart(parts, "envelope")
 	if err != nil {
 		return call, body, err
@@ -206,7 +226,7 @@ func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body e
 	if err != nil {
 		return call, body, err
 	}
-	x.body = newPartBody(part, parts, x.r.Body, ctl)
+	x.body = newPartBody(part, parts, whole, ctl)
 	return call, egress.Body{Reader: x.body, Length: length}, nil
 }
 
@@ -242,7 +262,7 @@ func declaredLength(h textproto.MIMEHeader) (int64, error) {
 type partBody struct {
 	part  *multipart.Part
 	parts *multipart.Reader
-	whole io.Reader // the request's body
+	whole *tail // the request's body
 	ctl   *http.ResponseController
 
 	turn   chan struct{} // holds a token while nobody reads
@@ -253,7 +273,7 @@ type partBody struct {
 	err   error
 }
 
-func newPartBody(part *multipart.Part, parts *multipart.Reader, whole io.Reader, ctl *http.ResponseController) *partBody {
+func newPartBody(part *multipart.Part, parts *multipart.Reader, whole *tail, ctl *http.ResponseController) *partBody {
 	b := &partBody{part: part, parts: parts, whole: whole, ctl: ctl, turn: make(chan struct{}, 1)}
 	b.turn <- struct{}{}
 	return b
@@ -295,7 +315,30 @@ func (b *partBody) atEnd() bool {
 		return false
 	}
 	n, err := io.ReadFull(b.whole, make([]byte, 1))
-	return n == 0 && err == io.EOF
+	return n == 0 && err == io.EOF && b.whole.asWanted()
+}
+
+// tail remembers how a request ends: what follows the last boundary may be in
+// the multipart reader's buffer, where nobody would see it.
+type tail struct {
+	r    io.Reader
+	want []byte
+	last []byte // as many bytes as want has, and a line's end
+}
+
+func (t *tail) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	most := len(t.want) + len("\r\n")
+	t.last = append(t.last, p[max(0, n-most):n]...)
+	if extra := len(t.last) - most; extra > 0 {
+		t.last = append(t.last[:0], t.last[extra:]...)
+	}
+	return n, err
+}
+
+func (t *tail) asWanted() bool {
+	end := bytes.TrimSuffix(bytes.TrimSuffix(t.last, []byte("\n")), []byte("\r"))
+	return bytes.HasSuffix(end, t.want)
 }
 
 const (

@@ -141,6 +141,11 @@ func TestBrokenParts(t *testing.T) {
 		}
 	}
 	kind, body := parts(e, withLength("4"))
+	for _, more := range []string{"x", "\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", strings.Repeat(" ", 1<<16)} {
+		if resp, got := s.send(t, "POST", api.RouteProxy, body+more, kind); resp.StatusCode != 400 || resp.Header.Get(api.HeaderAnswer) != "" {
+			t.Errorf("%.8q after the last part: %d %s", more, resp.StatusCode, got)
+		}
+	}
 	if resp, got := s.send(t, "POST", api.RouteProxy, body, kind); resp.StatusCode != 200 {
 		t.Errorf("the twin that is right: %d %s", resp.StatusCode, got)
 	}
