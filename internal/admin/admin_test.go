@@ -173,7 +173,10 @@ func TestNamesAndValues(t *testing.T) {
 		{"\x1b[31m", "v", nil, api.InvalidRequest, `\x1b`},
 		{"ОPENAI_API_KEY", "v", nil, api.InvalidRequest, "a-z"}, // a Cyrillic O
 		{"vault:secret:x", "v", nil, api.InvalidRequest, ":"},
+		{"--value", "v", nil, api.InvalidRequest, "begin"},
+		{"..", "v", nil, api.InvalidRequest, "begin"},
 		{"A", "v", []string{"b c"}, api.InvalidRequest, "alias"},
+		{"A", "v", []string{"-f"}, api.InvalidRequest, "begin"},
 		{"A", "", nil, api.InvalidRequest, "value is empty"},
 		{"A", strings.Repeat("v", 64<<10+1), nil, api.InvalidRequest, "65536"},
 		{"TAKEN", "v", nil, api.AlreadyExists, "TAKEN"},

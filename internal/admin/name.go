@@ -33,6 +33,10 @@ func checkName(what, name string) error {
 				what, quoted(name), quoted(string(c)))
 		}
 	}
+	if name[0] == '-' || name[0] == '.' {
+		// It would be read as a flag, or as a directory.
+		return api.Errorf(api.InvalidRequest, "the %s %s does not begin with a letter, a digit or '_'", what, quoted(name))
+	}
 	return nil
 }
 
