@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -52,9 +53,12 @@ func (a *Admin) Unlock(ctx context.Context, who grant.Caller, r api.Unlock) (api
 	switch {
 	case changed:
 	case before.Key.Provider == keysource.Passphrase:
-		notice = "The vault was unlocked already; the passphrase is right."
+		notice = "the vault was unlocked already; the passphrase is right"
 	default:
-		notice = "The vault has no passphrase, and there was nothing to unlock."
+		notice = "the vault has no passphrase, and there was nothing to unlock"
+	}
+	if notice != "" && r.ForMs > 0 {
+		notice += fmt.Sprintf("; it locks in %s", time.Duration(r.ForMs)*time.Millisecond)
 	}
 	return a.changed(ctx, notice), nil
 }

@@ -342,6 +342,9 @@ type VaultChanged struct {
 	Notice     string `json:"notice,omitzero"` // e.g. that there was nothing to unlock
 }
 
+// MaxAuditRecords is how many records one answer has at most.
+const MaxAuditRecords = 10000
+
 // AuditList is the answer of GET /aivault/audit?limit=N: the newest records,
 // oldest first, each as its line stands in the log.
 type AuditList struct {

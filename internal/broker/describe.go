@@ -87,7 +87,7 @@ func DescribeCapability(r *registry.Registry, s *vault.Snapshot, id string) (api
 func (ix *index) describe(id, why string) (api.CapabilityDetail, error) {
 	c := ix.capability(id)
 	if c == nil {
-		return api.CapabilityDetail{}, capabilityNotFound(id)
+		return api.CapabilityDetail{}, ix.capabilityNotFound(id)
 	}
 	d := api.CapabilityDetail{
 		Capability: id, Provider: c.provider.id, Origin: c.origin(),

@@ -121,6 +121,21 @@ func TestWhatIsMissingIsSaidWithTheCommand(t *testing.T) {
 	}
 }
 
+func TestAnUnknownCapabilityPointsAtWhatThereIs(t *testing.T) {
+	v := start(t, aivaulttest.Options{})
+	v.Create(t, "OPENAI_API_KEY", "sk-test-0123456789")
+	for id, hint := range map[string]string{
+		"openai/chat": "aivault capability list --provider openai",
+		"openai":      "aivault capability list --provider openai",
+		"acme/chat":   "aivault capability list",
+		"":            "aivault capability list",
+	} {
+		if err := mustRefuse(t, v, get(id, "/"), api.CapabilityNotFound); err.Hint != hint {
+			t.Errorf("%q: hint %q, want %q", id, err.Hint, hint)
+		}
+	}
+}
+
 func TestAProcessThatMustNotCallSaysWhy(t *testing.T) {
 	v := start(t, aivaulttest.Options{Refuse: errors.New("AIVAULT_DEV_RESOLVE is set, and this build does not know it")})
 	v.Create(t, "OPENAI_API_KEY", "sk-test-0123456789")

@@ -23,9 +23,14 @@ func contextOf(call *api.Call) (grant.Scope, error) {
 	return s, nil
 }
 
-func capabilityNotFound(id string) error {
-	return api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id)).
-		WithHint("aivault capability list")
+// capabilityNotFound points at the provider with whose name the id begins,
+// when the registry has it: at its public list, not at what the vault holds.
+func (ix *index) capabilityNotFound(id string) error {
+	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
+	if provider, _, _ := strings.Cut(id, "/"); ix.registry.Provider(provider) != nil {
+		return err.WithHint("aivault capability list --provider %s", provider)
+	}
+	return err.WithHint("aivault capability list")
 }
 
 // resolveCapability finds what a call names and says plainly when nothing can
@@ -33,7 +38,7 @@ func capabilityNotFound(id string) error {
 func (ix *index) resolveCapability(id string) (*capability, error) {
 	c := ix.capability(id)
 	if c == nil {
-		return nil, capabilityNotFound(id)
+		return nil, ix.capabilityNotFound(id)
 	}
 	if c.err != nil {
 		return c, c.err

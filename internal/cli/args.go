@@ -13,6 +13,7 @@ type idArg struct {
 	noun  string
 	flags []string
 	given []string
+	value *entry // where a second argument, a value by mistake, belongs
 }
 
 // newIDArg adds the flags to cmd, which must take any number of arguments.
@@ -28,6 +29,9 @@ func newIDArg(cmd *cobra.Command, noun string, flags ...string) *idArg {
 
 // get returns the id; none, several, or different ones are usage errors.
 func (a *idArg) get(args []string) (string, error) {
+	if len(args) > 1 && a.value != nil {
+		return "", api.Errorf(api.InvalidRequest, "too many arguments: give one %s; a value comes from the prompt, a pipe or --%s", a.noun, a.value.fileFlag)
+	}
 	if len(args) > 1 {
 		return "", api.Errorf(api.InvalidRequest, "too many arguments: give one %s", a.noun)
 	}
@@ -51,7 +55,11 @@ func (a *idArg) get(args []string) (string, error) {
 func splitPair(flag, pair string) (name, value string, err error) {
 	name, value, ok := strings.Cut(pair, "=")
 	if !ok || name == "" {
-		return "", "", api.Errorf(api.InvalidRequest, "--%s takes NAME=VALUE", flag)
+		form := "NAME=VALUE"
+		if flag == "multipart-file" {
+			form = "FIELD=PATH"
+		}
+		return "", "", api.Errorf(api.InvalidRequest, "--%s takes %s", flag, form)
 	}
 	return name, value, nil
 }

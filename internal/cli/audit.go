@@ -23,8 +23,8 @@ func newAudit(o *Options) *cobra.Command {
 		Example: "  aivault audit --limit 200",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 {
-				return api.Errorf(api.InvalidRequest, "--limit must be 1 or more")
+			if limit < 1 || limit > api.MaxAuditRecords {
+				return api.Errorf(api.InvalidRequest, "--limit can be 1 to %d", api.MaxAuditRecords)
 			}
 			return o.withClient(cmd.Context(), func(c *client.Client) error {
 				list, err := c.Audit(cmd.Context(), limit)

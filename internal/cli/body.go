@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/url"
+	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -125,6 +126,11 @@ func (f *callFlags) manualBody(ctx context.Context, o *Options, cmd *cobra.Comma
 	}
 	switch used[0] {
 	case "--body":
+		if name, at := strings.CutPrefix(f.body, "@"); at && name != "" {
+			if _, err := os.Stat(name); err == nil { // what curl would send
+				o.notice("the body is the text %q itself; --body-file sends what the file holds", f.body)
+			}
+		}
 		r.Body = &f.body
 	case "--form":
 		form, err := encodePairs("form", f.form, url.QueryEscape)

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,6 +44,9 @@ func newCapabilityList(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := o.noticeLocked(cmd.Context(), c, list); err != nil {
+				return err
+			}
 			shown := l.choose(list)
 			if o.JSON {
 				return o.printJSON(shown)
@@ -50,6 +55,18 @@ func newCapabilityList(o *Options) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// noticeLocked says why nothing is ready when that is because nobody can know.
+func (o *Options) noticeLocked(ctx context.Context, c *client.Client, list api.CapabilityList) error {
+	if slices.ContainsFunc(list.Capabilities, func(s api.CapabilitySummary) bool { return s.Ready }) {
+		return nil
+	}
+	s, err := c.Status(ctx)
+	if err == nil && s.Vault.State == vaultLocked {
+		o.notice("what is ready is not known while the vault is locked: aivault unlock")
+	}
+	return err
 }
 
 // choose applies --provider and --search.

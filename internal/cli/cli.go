@@ -196,9 +196,22 @@ func (e *flagError) text() string {
 		return "flag --" + needs.GetSpecifiedName() + " needs a value"
 	case errors.As(e.err, &invalid):
 		return "flag --" + invalid.GetFlag().Name + " cannot be " + term.Line(invalid.GetValue()) +
-			": it takes a " + invalid.GetFlag().Value.Type()
+			": it takes " + kindOf(invalid.GetFlag())
 	}
 	return "the flags cannot be read"
+}
+
+// kindOf says in words what values a flag takes.
+func kindOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int", "int64":
+		return "a whole number"
+	case "duration":
+		return "a duration, such as 30s or 8h"
+	case "bool":
+		return "true or false"
+	}
+	return "a " + f.Value.Type()
 }
 
 // env is the parsed environment; a command that needs none never asks, and

@@ -6,11 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"moldable.sh/aivault/internal/api"
-	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/term"
 )
@@ -167,28 +168,21 @@ func (o *Options) keyFromEnv(name string) (secret.Value, error) {
 		WithHint("export %s=\"$(openssl rand -base64 32)\" and keep a copy of it", term.Line(name))
 }
 
-// keyHelp says where the key of a registry name comes from; "" when the
-// registry does not claim the name or the daemon cannot say.
-func keyHelp(ctx context.Context, c *client.Client, name string) string {
-	list, err := c.Capabilities(ctx)
+// keyHelp says where the value of a registry name, or of its alias, comes
+// from; "" when the registry does not claim the name.
+func keyHelp(name string) string {
+	reg, err := registry.Load()
 	if err != nil {
 		return ""
 	}
-	for _, p := range list.Available {
-		for _, s := range p.Secrets {
-			if s != name {
-				continue
-			}
-			for _, summary := range list.Capabilities {
-				if summary.Provider != p.Provider {
-					continue
-				}
-				if d, err := c.Capability(ctx, summary.ID); err == nil {
-					return d.Setup.GetKey
-				}
-				return ""
-			}
-		}
+	claim, ok := reg.Claims(name)
+	if !ok {
+		return ""
 	}
-	return ""
+	get := reg.Provider(claim.Provider).GetKey
+	text := strings.TrimSpace(claim.Secret.About + " " + get.Text)
+	if get.URL != "" {
+		text += " (" + get.URL + ")"
+	}
+	return text
 }

@@ -48,6 +48,11 @@ func (f *callFlags) run(o *Options, cmd *cobra.Command, args []string, show show
 	if err != nil {
 		return err
 	}
+	if f.writesFile() {
+		if err := checkOutput(f.output); err != nil {
+			return err
+		}
+	}
 	return o.withClient(ctx, func(c *client.Client) error {
 		p, err := f.prepare(ctx, o, cmd, c, id)
 		if err != nil {
@@ -76,9 +81,12 @@ func statusText(status int) string {
 	return strings.TrimRight(strconv.Itoa(status)+" "+http.StatusText(status), " ")
 }
 
+// writesFile says whether --output names a file; "-" is standard output.
+func (f *callFlags) writesFile() bool { return f.output != "" && f.output != "-" }
+
 // showBody passes the body on as it arrives.
 func (f *callFlags) showBody(_ context.Context, o *Options, a *client.Answer) error {
-	if f.output != "" && f.output != "-" {
+	if f.writesFile() {
 		if f.fail && a.Status >= http.StatusBadRequest {
 			return nil // a failure leaves nothing
 		}
@@ -87,16 +95,36 @@ func (f *callFlags) showBody(_ context.Context, o *Options, a *client.Answer) er
 	if !term.IsTerminal(o.Out) {
 		return copyFlushed(o.Out, a.Body)
 	}
-	screen := term.NewWriter(o.Out)
+	// What comes after, a notice or a shell's prompt, begins a line of its own.
+	end := &lastByte{w: o.Out}
+	screen := term.NewWriter(end)
 	err := copyFlushed(screen, a.Body)
 	if err == nil {
 		err = screen.Flush()
+	}
+	if end.b != 0 && end.b != '\n' {
+		_, werr := io.WriteString(o.Out, "\n")
+		err = errors.Join(err, werr)
 	}
 	if errors.Is(err, term.ErrBinary) {
 		return api.Errorf(api.InvalidRequest, "the answer is binary, which is not written to a terminal").
 			WithHint("write it to a file with -o FILE, or pipe it")
 	}
 	return err
+}
+
+// lastByte remembers the last byte that was written.
+type lastByte struct {
+	w io.Writer
+	b byte
+}
+
+func (l *lastByte) Write(p []byte) (int, error) {
+	n, err := l.w.Write(p)
+	if n > 0 {
+		l.b = p[n-1]
+	}
+	return n, err
 }
 
 // copyFlushed writes each piece as soon as it was read. Standard output is

@@ -61,7 +61,7 @@ func (f *callFlags) showJSON(_ context.Context, o *Options, a *client.Answer) er
 	if err != nil {
 		return err
 	}
-	if f.output != "" && f.output != "-" {
+	if f.writesFile() {
 		if f.fail && a.Status >= http.StatusBadRequest {
 			return nil
 		}

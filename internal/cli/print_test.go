@@ -173,8 +173,15 @@ func TestTerminal(t *testing.T) {
 	screen, err := onTerminal(t, func(o *Options) error {
 		return f.showBody(context.Background(), o, answerOf(200, "a\x1b]0;title\a\nb"))
 	})
-	if err != nil || screen != "a\\u001b]0;title\\u0007\nb" {
+	if err != nil || screen != "a\\u001b]0;title\\u0007\nb\n" {
 		t.Errorf("%q, %v", screen, err)
+	}
+	// A line that the answer ended is not ended again, and nothing stays nothing.
+	for _, body := range []string{"a\n", ""} {
+		screen, err = onTerminal(t, func(o *Options) error { return f.showBody(context.Background(), o, answerOf(200, body)) })
+		if err != nil || screen != body {
+			t.Errorf("%q, %v", screen, err)
+		}
 	}
 	screen, err = onTerminal(t, func(o *Options) error {
 		return f.showBody(context.Background(), o, answerOf(200, "\x89PNG\x00"))
@@ -217,6 +224,10 @@ Strength      agents of this user can read the key file
 `
 	if d := cmp.Diff(want, out.String()); d != "" || err != nil {
 		t.Error(d, err)
+	}
+	out.Reset()
+	if err := o.printTable(statusTable(api.Status{Vault: api.VaultStatus{State: "locked"}})); err != nil || !strings.Contains(out.String(), "Providers  not known while the vault is locked\n") {
+		t.Errorf("%v, %s", err, out)
 	}
 	out.Reset()
 	if err := o.printTable(statusTable(api.Status{Vault: api.VaultStatus{State: "none"}, Caller: api.CallerStatus{UID: 7}})); err != nil {

@@ -26,6 +26,7 @@ func newSecretsCreate(o *Options) *cobra.Command {
 	}
 	name := newIDArg(cmd, "name", "name")
 	value := newEntry(cmd, "value", "value-file", "the value")
+	name.value = value
 	scope := scopeFlag(cmd)
 	cmd.Flags().StringArrayVar(&aliases, "alias", nil, "another `NAME` for it; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -50,7 +51,7 @@ func newSecretsCreate(o *Options) *cobra.Command {
 func createSecret(cmd *cobra.Command, o *Options, c *client.Client, r api.SecretCreate, value *entry) (err error) {
 	ctx := cmd.Context()
 	if r.Value.IsZero() {
-		q := question{prompt: "Value of the secret: ", about: keyHelp(ctx, c, r.Name)}
+		q := question{prompt: "Value of the secret: ", about: keyHelp(r.Name)}
 		if r.Value, err = value.get(ctx, o, cmd, q); err != nil {
 			return err
 		}
@@ -94,6 +95,7 @@ func newSecretsRotate(o *Options) *cobra.Command {
 	}
 	ref := newIDArg(cmd, "secret", "id", "name")
 	value := newEntry(cmd, "value", "value-file", "the new value")
+	ref.value = value
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := ref.get(args)
 		if err != nil {

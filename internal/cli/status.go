@@ -30,11 +30,17 @@ func status(ctx context.Context, o *Options, c *client.Client) error {
 	if err != nil {
 		return err
 	}
+	if d := s.Daemon; d != nil && s.Caller.Operator && d.Version != o.Build.Version {
+		o.notice("the daemon is version %s and this program %s: aivault restart starts the one beside it", d.Version, o.Build.Version)
+	}
 	if o.JSON {
 		return o.printJSON(s)
 	}
 	return o.printTable(statusTable(s))
 }
+
+// vaultLocked is the state of a vault whose key has to be given first.
+const vaultLocked = "locked"
 
 // statusTable shows a status in the order that the product promises.
 func statusTable(s api.Status) *table {
@@ -53,7 +59,11 @@ func statusTable(s api.Status) *table {
 	}
 	t.row("Daemon", daemonLine(s.Daemon))
 	t.row("You are", callerLine(s.Caller))
-	rows(t, "Providers", "none yet", providerLines(s.Providers))
+	none := "none yet"
+	if s.Vault.State == vaultLocked {
+		none = "not known while the vault is locked"
+	}
+	rows(t, "Providers", none, providerLines(s.Providers))
 	rows(t, "Problems", "none", problemLines(s.Problems))
 	if s.Strength != "" {
 		t.row("Strength", s.Strength)

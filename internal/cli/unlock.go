@@ -8,6 +8,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/client"
 	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/term"
 )
 
 func newUnlock(o *Options) *cobra.Command {
@@ -37,6 +38,9 @@ func newUnlock(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if c.InProcess() && v.Provider == keysource.Passphrase {
+				o.notice("without a daemon nothing stays open: each command asks for the passphrase")
+			}
 			return o.unlocked(v, keep)
 		})
 	}
@@ -58,7 +62,12 @@ func unlockRequest(o *Options, cmd *cobra.Command, c *client.Client, pass *entry
 	case keysource.Passphrase:
 		r.Passphrase, err = pass.get(ctx, o, cmd, question{prompt: "Passphrase of the vault: "})
 	case keysource.Env:
-		r.Key, err = o.keyFromEnv(envDetail(key))
+		name := envDetail(key)
+		if r.Key, err = o.keyFromEnv(name); err != nil {
+			// Here the hint to make a key would lose the vault's own.
+			err = api.Errorf(api.VaultLocked, "the vault's key is in the variable %q, which is not set", name).
+				WithHint("export %s=…", term.Line(name))
+		}
 	}
 	return r, err
 }

@@ -118,7 +118,11 @@ func connectTo(ctx context.Context, cfg Config, path string) (*Client, error) {
 		return nil, err
 	}
 	if conn == nil {
-		return nil, unreachable(path).WithHint("start the daemon that owns this socket, or unset AIVAULTD_SOCKET")
+		named := "unset AIVAULTD_SOCKET"
+		if cfg.Socket != "" {
+			named = "leave --socket out"
+		}
+		return nil, unreachable(path).WithHint("start the daemon that owns this socket, or %s", named)
 	}
 	c := newClient(cfg, path, conn)
 	c.operator = c.transport(true)
@@ -271,6 +275,9 @@ func dial(ctx context.Context, path string) (*net.UnixConn, error) {
 		case errors.Is(err, syscall.EACCES):
 			return nil, api.Errorf(api.DaemonUnreachable, "this user may not use the socket %q", path).
 				WithHint("ask the operator to add this user to the socket's group")
+		case errors.Is(err, syscall.EINVAL) && len(path) >= len(syscall.RawSockaddrUnix{}.Path):
+			return nil, api.Errorf(api.DaemonUnreachable, "the socket's path %q is too long for this system", path).
+				WithHint("choose a shorter one, or set AIVAULTD_DISABLE=1 to work without a daemon")
 		case !errors.Is(err, syscall.EAGAIN): // EAGAIN: its queue is full just now
 			if e := context.Cause(ctx); errors.Is(e, context.Canceled) {
 				return nil, e

@@ -49,6 +49,29 @@ func TestWithoutADaemonAndWithoutAutostart(t *testing.T) {
 	}
 }
 
+func TestASocketWhosePathIsTooLongIsSaidToBe(t *testing.T) {
+	cfg := config(t)
+	cfg.Socket = filepath.Join(cfg.Env.Home, strings.Repeat("x", 110))
+	e := api.AsError(errOf(Connect(t.Context(), cfg)))
+	if e == nil || e.Code != api.DaemonUnreachable || !strings.Contains(e.Message, "too long") || e.Hint == "" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestASocketWhereNobodyListensIsNamedTheWayItWasGiven(t *testing.T) {
+	cfg := config(t)
+	cfg.Socket = filepath.Join(cfg.Env.Home, "none")
+	if e := api.AsError(errOf(Connect(t.Context(), cfg))); e == nil || !strings.Contains(e.Hint, "--socket") {
+		t.Errorf("by flag: %+v", e)
+	}
+	cfg.Socket, cfg.Env.Socket, cfg.Env.SocketSet = "", cfg.Socket, true
+	if e := api.AsError(errOf(Connect(t.Context(), cfg))); e == nil || !strings.Contains(e.Hint, "AIVAULTD_SOCKET") {
+		t.Errorf("by variable: %+v", e)
+	}
+}
+
+func errOf(_ *Client, err error) error { return err }
+
 func TestNoAivaultdBeside(t *testing.T) {
 	cfg := config(t)
 	cfg.Env.Autostart, cfg.daemonFile = true, ""

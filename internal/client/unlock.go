@@ -47,6 +47,12 @@ func (c *Client) openLocked(ctx context.Context) (opened bool, err error) {
 	if c.inside == nil || c.cfg.Unlock == nil {
 		return false, nil
 	}
+	// Only a passphrase can be asked for. Any other vault was locked on
+	// purpose, or its key is not here.
+	st, err := c.Status(ctx)
+	if err != nil || st.Key == nil || st.Key.Provider != keysource.Passphrase {
+		return false, err
+	}
 	with, err := c.cfg.Unlock(ctx)
 	if err != nil {
 		return false, err

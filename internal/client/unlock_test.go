@@ -55,6 +55,27 @@ func TestInProcessAsksForThePassphraseOnce(t *testing.T) {
 	}
 }
 
+// Only a passphrase can be typed: a vault with a key file that somebody locked
+// stays locked, and nobody is asked for a passphrase that it does not have.
+func TestInProcessAsksForNoPassphraseThatIsNone(t *testing.T) {
+	cfg := config(t, "AIVAULTD_DISABLE=1")
+	first := connect(t, cfg)
+	if _, err := first.Init(t.Context(), api.KeyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Unlock = func(context.Context) (api.Unlock, error) {
+		t.Error("a passphrase was asked for")
+		return api.Unlock{}, nil
+	}
+	_, err := connect(t, cfg).Secrets(t.Context())
+	if e := api.AsError(err); api.CodeOf(err) != api.VaultLocked || e.Hint != "aivault unlock" {
+		t.Errorf("got %v (%+v)", err, e)
+	}
+}
+
 func TestTheKeyOfAnEnvVaultIsSent(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -97,7 +98,7 @@ func Variables() []Variable {
 			parse: func(e *Env, v string) error { e.GroupID = v; return validID("AIVAULT_GROUP_ID", v) }},
 		{Name: "HOME", Meaning: "Where ~ is; the user database says it where HOME is not set."},
 		{Name: "TERM", Meaning: "What the terminal can show."},
-		{Name: "NO_COLOR", Meaning: "No colour, whatever its value."},
+		{Name: "NO_COLOR", Meaning: "Set and not empty: no colour."},
 	}
 }
 
@@ -118,6 +119,15 @@ func DevVariables() []Variable {
 // Keys that Cleanse sent to this process are taken from their pipe, which can
 // happen once.
 func ParseEnv(environ []string) (Env, error) {
+	e, err := parseEnv(environ)
+	var known *api.Error
+	if errors.As(err, &known) && known.Hint == "" {
+		err = known.WithHint("aivault help environment")
+	}
+	return e, err
+}
+
+func parseEnv(environ []string) (Env, error) {
 	vars := lookup(environ)
 	e := Env{
 		SharedSocket: sharedSocket, SocketMode: defaultMode, SocketDirMode: defaultDir,

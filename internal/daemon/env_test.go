@@ -128,6 +128,8 @@ func TestParseEnvValues(t *testing.T) {
 			t.Errorf("%q: %v", c.set, err)
 		case err != nil && (api.CodeOf(err) != api.InvalidRequest || !strings.Contains(err.Error(), name)):
 			t.Errorf("%q: the error does not name the variable: %v", c.set, err)
+		case err != nil && api.AsError(err).Hint == "":
+			t.Errorf("%q: the error has no hint: %v", c.set, err)
 		case err == nil && !c.want(e):
 			t.Errorf("%q gave %+v", c.set, e)
 		}

@@ -235,7 +235,7 @@ func (x *exchange) closeUnlessRead() {
 // limitQuery reads the one query that a route takes.
 func limitQuery(r *http.Request) (int, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
-	bad := api.Errorf(api.InvalidRequest, "the query can be limit=N, from 1 to 10000")
+	bad := api.Errorf(api.InvalidRequest, "the query can be limit=N, from 1 to %d", api.MaxAuditRecords)
 	if err != nil || len(q) > 1 || len(q["limit"]) > 1 || len(q) == 1 && q["limit"] == nil {
 		return 0, bad
 	}
@@ -243,7 +243,7 @@ func limitQuery(r *http.Request) (int, error) {
 		return 200, nil
 	}
 	n, err := strconv.Atoi(q.Get("limit"))
-	if err != nil || n < 1 || n > 10000 {
+	if err != nil || n < 1 || n > api.MaxAuditRecords {
 		return 0, bad
 	}
 	return n, nil

@@ -171,6 +171,9 @@ func strength(vs vault.Status, d *api.DaemonStatus) string {
 		who = "shared socket: agents that run as another user can make calls and cannot reach the key"
 	}
 	key := "no vault yet"
+	if vs.State == vault.Broken {
+		key = "the vault cannot be used"
+	}
 	switch vs.Key.Provider {
 	case keysource.File:
 		key = "key in a file that only this user and root can read"

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -376,4 +377,15 @@ func TestInitBelievesTheHeaderToo(t *testing.T) {
 	must(t, err)
 	wantCode(t, open(t, cfg).Init(t.Context(), who, passRequest("p")), api.AlreadyExists)
 	wantValue(t, open(t, cfg), "one", "1")
+}
+
+// What could not be written is told as one sentence, whichever way it failed.
+func TestUnavailableReadsAsASentence(t *testing.T) {
+	v := &Vault{cfg: Config{Dir: "/v"}}
+	for _, err := range []error{&fs.PathError{Op: "open", Path: "/v/x", Err: fs.ErrPermission}, fs.ErrPermission} {
+		got := v.unavailable("vault.aiv is not written:", err)
+		if strings.Contains(got.Message, "::") || !strings.HasPrefix(got.Message, "vault /v: vault.aiv is not written: ") {
+			t.Errorf("%q", got.Message)
+		}
+	}
 }

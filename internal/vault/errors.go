@@ -3,6 +3,7 @@ package vault
 import (
 	"errors"
 	"io/fs"
+	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/durable"
@@ -30,7 +31,7 @@ func (v *Vault) unavailable(what string, err error) *api.Error {
 	}
 	var path *fs.PathError
 	if errors.As(err, &path) {
-		return api.Errorf(api.VaultUnavailable, "vault %s: %s: %s: %w", v.cfg.Dir, what, path.Op, path.Err)
+		return api.Errorf(api.VaultUnavailable, "vault %s: %s: %s: %w", v.cfg.Dir, strings.TrimSuffix(what, ":"), path.Op, path.Err)
 	}
 	return api.Errorf(api.VaultUnavailable, "vault %s: %s %w", v.cfg.Dir, what, err)
 }
