@@ -8,8 +8,10 @@ import (
 	"slices"
 )
 
-// maxBatch bounds the memory of one write.
-const maxBatch = 256
+const (
+	maxBatch = 256 // bounds the memory of one write
+	crowdFor = 64  // batches of one record until the log counts as quiet again
+)
 
 // pending is a record that waits to be written. It belongs to its caller,
 // except while it is in the queue or in a batch.
@@ -108,9 +110,12 @@ func (l *Log) handOver() {
 
 // lead writes the records that wait. p, the leader's own, is the first.
 func (l *Log) lead(ctx context.Context, p *pending) {
-	// Whoever is ready to append comes first: one write then serves them all.
-	// Where nobody is, this costs next to nothing.
-	runtime.Gosched()
+	if l.crowd > 0 {
+		// Whoever is ready to append comes first: one write then serves them
+		// all. Not so for one who is alone: yielding wakes an idle processor.
+		l.crowd--
+		runtime.Gosched()
+	}
 	if err := l.lock.Lock(ctx); err != nil {
 		p.err = fmt.Errorf("audit: lock log: %w", err)
 		l.mu.Lock()
@@ -125,6 +130,9 @@ func (l *Log) lead(ctx context.Context, p *pending) {
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.mu.Unlock()
 
+	if n > 1 {
+		l.crowd = crowdFor
+	}
 	err := l.write(l.batch)
 	end := position{l.tail.seq, l.tail.offset}
 	if unlock := l.lock.Unlock(); err == nil && unlock != nil {

@@ -46,6 +46,7 @@ type Log struct {
 	buf   []byte // for writing
 	scan  []byte // for reading what others wrote
 	batch []*pending
+	crowd int // how many batches more to expect company
 
 	syncMu   sync.Mutex // guards synced; held during an fsync
 	synced   position
