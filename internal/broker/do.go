@@ -3,10 +3,11 @@ package broker
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
@@ -113,7 +114,8 @@ func withBody(call *api.Call, body *egress.Body) []api.Header {
 			return headers
 		}
 	}
-	if !json.Valid([]byte(text)) {
+	// JSON as most upstreams take it: strictness is for what aivault reads.
+	if !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
 		return headers
 	}
 	return append(headers[:len(headers):len(headers)], api.Header{Name: "Content-Type", Value: "application/json"})
