@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -93,7 +94,8 @@ func (v *Vault) tryKey(ctx context.Context, who *audit.Caller, h header, m keyso
 
 // readAttempts takes a file that it cannot understand for five wrong attempts.
 func (v *Vault) readAttempts() int {
-	f, err := os.Open(v.path(attemptsName))
+	// O_NONBLOCK so that a FIFO in the file's place cannot hold us up.
+	f, err := os.OpenFile(v.path(attemptsName), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -241,6 +242,30 @@ func TestWrongPassphrasesWait(t *testing.T) {
 	wantCode(t, try(v, "wrong"), api.VaultLocked)
 	if len(waits) != 1 {
 		t.Error("a damaged count was taken for none")
+	}
+}
+
+// A count that is no file is one that cannot be read, and holds nobody up.
+func TestAttemptsThatAreNoFile(t *testing.T) {
+	v, _ := passVault(t, "right")
+	path := v.path(attemptsName)
+	for what, put := range map[string]func() error{
+		"a FIFO":   func() error { return syscall.Mkfifo(path, 0o600) },
+		"a link":   func() error { return os.Symlink("vault.aiv", path) },
+		"a folder": func() error { return os.Mkdir(path, 0o700) },
+	} {
+		must(t, put())
+		read := make(chan int, 1)
+		go func() { read <- v.readAttempts() }()
+		select {
+		case n := <-read:
+			if n != freeAttempts {
+				t.Errorf("%s: %d attempts, want %d", what, n, freeAttempts)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s holds up the reader", what)
+		}
+		must(t, os.Remove(path))
 	}
 }
 
