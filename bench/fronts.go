@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -15,14 +16,18 @@ import (
 type aivault struct {
 	*process
 	env    []string
+	dir    string
 	socket string
+	invoke []string // the measured call as a command
 }
 
 func startAivault(ctx context.Context, p plan, dir, upstream, ca string) (*aivault, error) {
 	vault := filepath.Join(dir, "vault")
 	av := &aivault{
 		env:    []string{"HOME=" + dir, "AIVAULT_DIR=" + vault, "AIVAULT_DISABLE_DISK_LOGS=1", "PATH=" + os.Getenv("PATH")},
+		dir:    vault,
 		socket: filepath.Join(vault, "run", "aivaultd.sock"),
+		invoke: []string{p.aivault, "invoke", "bench/all", "-X", "POST", "--path", "/v1/item", "--body", prompt},
 	}
 	for _, c := range []struct {
 		stdin string
@@ -53,6 +58,23 @@ func (av *aivault) startByHand(ctx context.Context, p plan) error {
 	}
 	av.process = &process{cmd: cmd}
 	return waitFor(av.socket)
+}
+
+// logged counts the events in the audit log.
+func (av *aivault) logged() (int, error) {
+	segments, err := filepath.Glob(filepath.Join(av.dir, "audit", "*.jsonl"))
+	if err != nil {
+		return 0, err
+	}
+	lines := 0
+	for _, s := range segments {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			return 0, err
+		}
+		lines += bytes.Count(b, []byte{'\n'})
+	}
+	return lines, nil
 }
 
 // halt leaves no daemon behind, so that the next call starts one.
