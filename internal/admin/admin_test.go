@@ -336,6 +336,9 @@ func TestASecretThatTwoNamesMean(t *testing.T) {
 	}
 	_, err = v.Admin.DeleteSecret(background, aivaulttest.Operator(), first.ID)
 	wants(t, "twice", err, api.InvalidRequest, "FIRST")
+	if hint := api.AsError(err).Hint; !strings.Contains(hint, "vault:secret:ID") {
+		t.Errorf("the hint is %q, and an id is what was given", hint)
+	}
 	if _, err := v.Admin.DeleteSecret(background, aivaulttest.Operator(), "vault:secret:"+first.ID); err != nil {
 		t.Error(err)
 	}

@@ -210,6 +210,8 @@ func (a *Admin) takeRegistry(tx *vault.Tx, p *registry.Provider, r *api.Credenti
 	}
 	known := slices.ContainsFunc(p.Secrets, func(n registry.SecretName) bool { return n.Field == field })
 	switch {
+	case field == "":
+		return "", api.Errorf(api.InvalidRequest, "say which secret of %s this is, as FIELD=NAME; it has %s", p.ID, fieldsOf(p))
 	case !known:
 		return "", api.Errorf(api.InvalidRequest, "%s has no field %s; it has %s", p.ID, quoted(field), fieldsOf(p))
 	case s.Pin != "" && s.Field != "" && s.Field != field:
@@ -246,6 +248,9 @@ func takeCustom(r *api.CredentialCreate, field string, s *vault.Secret) (string,
 	wanted := auth.Fields(*r.Auth)
 	if field == "" && len(wanted) == 1 {
 		field = wanted[0]
+	}
+	if field == "" {
+		return "", api.Errorf(api.InvalidRequest, "say which field of the auth this secret is, as FIELD=NAME; it has %s", strings.Join(wanted, ", "))
 	}
 	if !slices.Contains(wanted, field) {
 		return "", api.Errorf(api.InvalidRequest, "the auth has no field %s; it has %s", quoted(field), strings.Join(wanted, ", "))

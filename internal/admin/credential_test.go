@@ -38,7 +38,7 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 		{"no auth", change(good, func(r *api.CredentialCreate) { r.Auth = nil }), api.InvalidRequest, "how it authenticates"},
 		{"an unknown auth", change(good, func(r *api.CredentialCreate) { r.Auth = &api.AuthSpec{Type: "magic"} }), api.InvalidRequest, "magic"},
 		{"no host", change(good, func(r *api.CredentialCreate) { r.Hosts = nil }), api.InvalidRequest, "which host"},
-		{"a bad host", change(good, func(r *api.CredentialCreate) { r.Hosts = []string{"https://x/"} }), api.InvalidRequest, "host"},
+		{"a bad host", change(good, func(r *api.CredentialCreate) { r.Hosts = []string{"https://x/"} }), api.InvalidRequest, "is a URL"},
 		{"a host twice", change(good, func(r *api.CredentialCreate) { r.Hosts = append(host, host...) }), api.InvalidRequest, "twice"},
 		{"a port without leave", change(good, func(r *api.CredentialCreate) { r.Hosts = []string{"a.test:8443"} }), api.InvalidRequest, "8443"},
 		{"a port that is none", change(good, func(r *api.CredentialCreate) { r.AllowPorts = []int{0} }), api.InvalidRequest, "port"},
@@ -60,6 +60,11 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 		{"a private network", change(pinned, func(r *api.CredentialCreate) { r.AllowPrivateNetwork = true }), api.PolicyViolation, "openai"},
 		{"a port", change(pinned, func(r *api.CredentialCreate) { r.AllowPorts = []int{8443} }), api.PolicyViolation, "openai"},
 		{"a field that is none", change(pinned, func(r *api.CredentialCreate) { r.SecretRefs = map[string]string{"nope": "OPENAI_API_KEY"} }), api.InvalidRequest, "no field"},
+		{"one of several fields, unsaid", api.CredentialCreate{ID: "o", Provider: "trello", SecretRefs: map[string]string{"": "PLAIN"}}, api.InvalidRequest, "as FIELD=NAME; it has key (TRELLO_API_KEY)"},
+		{"one of two fields of one's own, unsaid", change(good, func(r *api.CredentialCreate) {
+			r.SecretRefs = map[string]string{"": "PLAIN"}
+			r.Auth = &api.AuthSpec{Type: "basic", UsernameTemplate: "{{user}}", PasswordTemplate: "{{password}}"}
+		}), api.InvalidRequest, "as FIELD=NAME; it has user, password"},
 		{"half a login", api.CredentialCreate{ID: "t", Provider: "trello", SecretRefs: map[string]string{"key": "TRELLO_API_KEY"}}, api.InvalidRequest, "TRELLO_TOKEN"},
 		{"a key as another's field", api.CredentialCreate{ID: "t", Provider: "trello", SecretRefs: map[string]string{"token": "TRELLO_API_KEY"}}, api.InvalidRequest, "key"},
 		{"an id that is taken", change(pinned, func(r *api.CredentialCreate) { r.ID = "openai" }), api.AlreadyExists, "openai"},
@@ -146,7 +151,8 @@ func TestCapabilities(t *testing.T) {
 		{"another host of a registry provider", api.CapabilityCreate{ID: "openai/x", Host: "evil.test", Methods: get, Paths: all}, api.PolicyViolation, "evil.test"},
 		{"no method", api.CapabilityCreate{ID: "acme/x", Host: two[0], Paths: all}, api.InvalidRequest, "method"},
 		{"no path", api.CapabilityCreate{ID: "acme/x", Host: two[0], Methods: get}, api.InvalidRequest, "path"},
-		{"a bad method", api.CapabilityCreate{ID: "acme/x", Host: two[0], Methods: []string{"TRACE"}, Paths: all}, api.InvalidRequest, "TRACE"},
+		{"a bad method", api.CapabilityCreate{ID: "acme/x", Host: two[0], Methods: []string{"TRACE"}, Paths: all}, api.InvalidRequest, `"TRACE" is not one of GET, `},
+		{"a method twice", api.CapabilityCreate{ID: "acme/x", Host: two[0], Methods: []string{"GET", "GET"}, Paths: all}, api.InvalidRequest, `"GET" is named twice`},
 		{"a bad path", api.CapabilityCreate{ID: "acme/x", Host: two[0], Methods: get, Paths: []string{"/../x"}}, api.InvalidRequest, ""},
 	} {
 		_, err := v.Admin.CreateCapability(background, op, c.r)

@@ -142,7 +142,7 @@ func find(s *vault.State, ref string) (*vault.Secret, error) {
 		list[i] = fmt.Sprintf("%s (%s, %s)", one.ID, one.Name, one.Scope)
 	}
 	return nil, api.Errorf(api.InvalidRequest, "%s names several secrets: %s", quoted(ref), strings.Join(list, ", ")).
-		WithHint("give the id instead")
+		WithHint("give its reference instead: vault:secret:ID")
 }
 
 // quoted shows what a caller named: escaped, and of bounded length.

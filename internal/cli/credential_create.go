@@ -172,6 +172,9 @@ func (a *authFlags) spec(cmd *cobra.Command) (*api.AuthSpec, error) {
 	if a.auth.Type == "" {
 		return nil, nil
 	}
+	if err := a.complete(cmd); err != nil {
+		return nil, err
+	}
 	spec := a.auth
 	var err error
 	if spec.Headers, err = authFields("auth-header", a.headers); err != nil {
@@ -181,6 +184,23 @@ func (a *authFlags) spec(cmd *cobra.Command) (*api.AuthSpec, error) {
 		return nil, err
 	}
 	return &spec, nil
+}
+
+// complete says in the words of the command line what a strategy lacks; the
+// daemon would say it in those of the API.
+func (a *authFlags) complete(cmd *cobra.Command) error {
+	needs := map[string]string{
+		"header": "", "basic": "",
+		"query": "query-param", "path": "path-prefix-template", "multi-header": "auth-header", "multi-query": "auth-query",
+	}
+	flag, known := needs[a.auth.Type]
+	switch {
+	case !known:
+		return api.Errorf(api.InvalidRequest, "--auth cannot be %q: it takes header, query, path, basic, multi-header or multi-query", a.auth.Type)
+	case flag != "" && !cmd.Flags().Changed(flag):
+		return api.Errorf(api.InvalidRequest, "--auth %s needs --%s", a.auth.Type, flag)
+	}
+	return nil
 }
 
 func authFields(flag string, pairs []string) ([]api.AuthField, error) {

@@ -326,3 +326,25 @@ func TestAuditTable(t *testing.T) {
 		t.Error(d, err)
 	}
 }
+
+// After an update the old daemon still runs: its operator is told.
+func TestStatusNamesAnOldDaemon(t *testing.T) {
+	o, _, errs := testOptions(t, nil)
+	o.Build.Version = "2.0"
+	operator := api.CallerStatus{Operator: true}
+	for _, c := range []struct {
+		s    api.Status
+		want string
+	}{
+		{api.Status{Daemon: &api.DaemonStatus{Version: "1.0"}, Caller: operator}, "notice: the daemon is version 1.0, and this program 2.0: aivault restart\n"},
+		{api.Status{Daemon: &api.DaemonStatus{Version: "2.0"}, Caller: operator}, ""},
+		{api.Status{Daemon: &api.DaemonStatus{Version: "1.0"}}, ""},
+		{api.Status{Daemon: &api.DaemonStatus{Version: "1.0", Shared: true}, Caller: operator}, ""},
+		{api.Status{Caller: operator}, ""},
+	} {
+		errs.Reset()
+		if o.noticeVersion(c.s); errs.String() != c.want {
+			t.Errorf("%+v: %q, want %q", c.s, errs, c.want)
+		}
+	}
+}

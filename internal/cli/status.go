@@ -30,13 +30,19 @@ func status(ctx context.Context, o *Options, c *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if d := s.Daemon; d != nil && s.Caller.Operator && d.Version != o.Build.Version {
-		o.notice("the daemon is version %s and this program %s: aivault restart starts the one beside it", d.Version, o.Build.Version)
-	}
+	o.noticeVersion(s)
 	if o.JSON {
 		return o.printJSON(s)
 	}
 	return o.printTable(statusTable(s))
+}
+
+// noticeVersion says that the daemon that runs is not the one that was
+// installed with this program, to the operator, who can change that.
+func (o *Options) noticeVersion(s api.Status) {
+	if d := s.Daemon; d != nil && !d.Shared && s.Caller.Operator && d.Version != o.Build.Version {
+		o.notice("the daemon is version %s, and this program %s: aivault restart", d.Version, o.Build.Version)
+	}
 }
 
 // vaultLocked is the state of a vault whose key has to be given first.

@@ -93,6 +93,8 @@ func someRules(rules []PathRule) string {
 func ParseHost(s string) (host string, port int, err error) {
 	host, digits, hasPort := s, "", false
 	switch {
+	case strings.Contains(s, "://"):
+		return "", 0, badHost(s, "is a URL: give the name of the host alone")
 	case strings.HasPrefix(s, "["):
 		var rest string
 		var closed bool

@@ -93,7 +93,7 @@ type Rules struct {
 // what is malformed, policy_violation for what is not the caller's to set.
 func Canonicalise(method, target string, headers []api.Header, rules Rules) (*Request, error) {
 	if !validMethod(method) {
-		return nil, api.Errorf(api.InvalidRequest, "method %s is not one of GET, HEAD, POST, PUT, PATCH, DELETE", quote(method))
+		return nil, api.Errorf(api.InvalidRequest, "method %s is not one of %s", quote(method), methodList)
 	}
 	r := &Request{method: method}
 	if err := r.setTarget(target, &rules); err != nil {
@@ -104,6 +104,9 @@ func Canonicalise(method, target string, headers []api.Header, rules Rules) (*Re
 	}
 	return r, nil
 }
+
+// methodList is validMethod in words.
+const methodList = "GET, HEAD, POST, PUT, PATCH, DELETE"
 
 func validMethod(m string) bool {
 	switch m {

@@ -209,8 +209,11 @@ func Compile(id, provider string, hosts, methods, paths []string) (*Capability, 
 		}
 	}
 	for i, m := range methods {
-		if !validMethod(m) || slices.Contains(methods[:i], m) {
-			return nil, bad("method %s is unknown or named twice", quote(m))
+		switch {
+		case !validMethod(m):
+			return nil, bad("method %s is not one of %s", quote(m), methodList)
+		case slices.Contains(methods[:i], m):
+			return nil, bad("method %s is named twice", quote(m))
 		}
 	}
 	for i, s := range paths {
