@@ -74,7 +74,10 @@ func (r *Reader) fill(p []byte) (n, read int, err error) {
 		return 0, 0, errClosed
 	}
 	b := work[:kept+read]
-	hold := r.sc.scan(b, readErr != nil)
+	// Of a stream that broke off, what may be the beginning of a secret stays
+	// here: whoever can cut a stream short would else read a secret but for
+	// its last byte.
+	hold := r.sc.scan(b, readErr == io.EOF)
 	r.held = append(r.held[:0], b[hold:]...)
 	if r.sc.clean() && direct {
 		n = hold

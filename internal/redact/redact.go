@@ -10,10 +10,12 @@
 // the value shares with what follows it is removed with it; of the one shared
 // with what stands before, at most four bits of the value's first byte stay.
 //
-// What is not found: values shorter than MinLength, base64 with line breaks
-// inside, values spread over several events, archives, and what an upstream
-// computes from a value. A match tells whoever chose the text that a guess
-// was right.
+// Of a text that breaks off, what may be the beginning of a value is withheld.
+//
+// What is not found: values shorter than MinLength, the beginning of a value
+// at the regular end of a text, base64 with line breaks inside, values spread
+// over several events, archives, and what an upstream computes from a value. A
+// match tells whoever chose the text that a guess was right.
 //
 // # How
 //

@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"html"
@@ -331,7 +332,7 @@ func TestErrorsComeAfterTheText(t *testing.T) {
 	set := newSet("sk-test-ABCDEFGH")
 	r := set.Reader(&pieces{p: [][]byte{[]byte("x sk-test-ABCDEFGH sk-te")}, last: boom})
 	got, err := io.ReadAll(r)
-	if string(got) != "x [redacted] sk-te" || !errors.Is(err, boom) {
+	if string(got) != "x [redacted] " || !errors.Is(err, boom) {
 		t.Errorf("got %q, %v", got, err)
 	}
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, boom) {
@@ -344,6 +345,31 @@ func TestErrorsComeAfterTheText(t *testing.T) {
 	r = set.Reader(silent{})
 	if _, err := r.Read(make([]byte, 10)); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("from a reader that never reads: %v", err)
+	}
+}
+
+// Who cuts an answer short, by a time limit for one, does not read the secret
+// that is on its way then but for its last byte.
+func TestAStreamThatBreaksOffShowsNoBeginning(t *testing.T) {
+	const value = "sk-test-ABCDEFGH"
+	set := newSet(value)
+	for name, echo := range map[string]string{
+		"raw": value, "base64": base64.StdEncoding.EncodeToString([]byte(value)), "hex": hex.EncodeToString([]byte(value)),
+		"escaped": strings.ReplaceAll(value, "-", `\u002d`),
+	} {
+		for cut := 1; cut < len(echo); cut++ {
+			for _, step := range []int{1, 1 << 10} {
+				text := "it is " + echo[:cut]
+				broken := io.MultiReader(strings.NewReader(text), iotest.ErrReader(io.ErrUnexpectedEOF))
+				if step == 1 {
+					broken = iotest.OneByteReader(broken)
+				}
+				got, err := io.ReadAll(set.Reader(broken))
+				if !errors.Is(err, io.ErrUnexpectedEOF) || !strings.HasPrefix("it is [redacted]", string(got)) {
+					t.Fatalf("%s, cut after %d bytes: %q, %v", name, cut, got, err)
+				}
+			}
+		}
 	}
 }
 
