@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -15,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/standin"
 )
 
@@ -53,14 +57,7 @@ const typed = "your-passphrase\n"
 func TestPages(t *testing.T) {
 	bins := build(t)
 	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test"}
-	upstream, err := standin.Start(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintln(w, `{"login":"octocat"}`)
-	}), hosts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(upstream.Close)
+	upstream := startUpstream(t, hosts)
 	prepared := preparations()
 	total := 0
 	for _, page := range pages(t) {
@@ -96,6 +93,75 @@ func TestPages(t *testing.T) {
 	}
 	if total < 40 {
 		t.Errorf("only %d commands were found", total)
+	}
+}
+
+func startUpstream(t *testing.T, hosts []string) *standin.API {
+	t.Helper()
+	upstream, err := standin.Start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintln(w, `{"login":"octocat"}`)
+	}), hosts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(upstream.Close)
+	return upstream
+}
+
+// Every capability that is ready can be called by the line that capability
+// describe shows for it.
+func TestRegistryExamples(t *testing.T) {
+	reg, err := registry.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hosts []string
+	var setup block
+	for _, id := range reg.Providers() {
+		p := reg.Provider(id)
+		for i := range p.Capabilities {
+			for _, host := range p.HostsOf(&p.Capabilities[i]) {
+				if !slices.Contains(hosts, host) {
+					hosts = append(hosts, host)
+				}
+			}
+		}
+		for _, s := range p.Secrets {
+			setup.add(0, "printf a-value | aivault secrets create --name "+s.Name)
+		}
+	}
+	r := newReader(t, build(t), startUpstream(t, hosts), hosts)
+	r.run(t, setup)
+	list := exec.CommandContext(t.Context(), filepath.Join(r.dev, "aivault"), "capability", "list", "--json")
+	list.Dir, list.Env = r.dir, r.env
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all api.CapabilityList
+	if err := json.Unmarshal(out, &all); err != nil {
+		t.Fatal(err)
+	}
+	file := regexp.MustCompile(`(?:--body-file |--multipart-file '?[^ =]+=)([A-Za-z0-9._-]+)`)
+	var calls block
+	ready := 0
+	for _, c := range all.Capabilities {
+		if !c.Ready {
+			continue
+		}
+		ready++
+		_, entry := reg.Capability(c.ID)
+		for _, m := range file.FindAllStringSubmatch(entry.Example, -1) {
+			if err := os.WriteFile(filepath.Join(r.dir, m[1]), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		calls.add(ready, "aivault invoke "+c.ID+" "+entry.Example)
+	}
+	if r.run(t, calls); ready < 150 {
+		t.Errorf("only %d capabilities are ready", ready)
 	}
 }
 
@@ -195,7 +261,8 @@ func (b *block) add(number int, line string) {
 
 // reader is someone who types what a page shows.
 type reader struct {
-	dir string
+	dir string // where the files are that the pages name
+	dev string // where the programs are
 	env []string
 }
 
@@ -218,7 +285,7 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{dir: filepath.Join(home, "work")}
+	r := &reader{dir: filepath.Join(home, "work"), dev: dev}
 	tools := filepath.Join(home, "tools")
 	for path, text := range map[string]string{
 		"work/typed":        typed,
