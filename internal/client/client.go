@@ -37,6 +37,8 @@ type Config struct {
 	sharedFile string                 // tests: instead of /etc/aivault/shared.json
 	daemonFile string                 // tests: instead of the aivaultd beside this program
 	argon2id   keysource.Argon2Params // tests: cheaper than the product's
+
+	readPatience time.Duration // tests: less than the product's
 }
 
 func (c *Config) notice(line string) {

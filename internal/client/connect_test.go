@@ -527,6 +527,25 @@ func TestWhatIsNoDaemon(t *testing.T) {
 	}
 }
 
+// A daemon that hangs is said to: status is what a person asks then.
+func TestADaemonThatIsSilent(t *testing.T) {
+	cfg := config(t)
+	cfg.Socket = filepath.Join(short(t), "s")
+	listenAt(t, cfg.Socket) // the kernel takes the connection, and nobody reads
+	cfg.readPatience = 50 * time.Millisecond
+	c := connect(t, cfg)
+	_, err := c.Status(t.Context())
+	if e := api.AsError(err); api.CodeOf(err) != api.DaemonUnreachable || !strings.Contains(e.Message, "does not answer") || e.Hint != "aivault restart" {
+		t.Errorf("got %v (%+v)", err, e)
+	}
+	// Whoever gives up first is told so and nothing else.
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	if _, err := c.Status(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+}
+
 func TestOtherVersionsOfTheDaemon(t *testing.T) {
 	cfg := config(t)
 	path := filepath.Join(short(t), "s")

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -24,6 +26,8 @@ const host = "aivault"
 // ask sends one request and decodes the daemon's answer.
 func ask[Res any](ctx context.Context, c *Client, t *http.Transport, method, path string, body any) (res Res, err error) {
 	err = c.unlocking(ctx, path, func() error {
+		ctx, cancel := c.patience(ctx, method)
+		defer cancel()
 		resp, err := c.send(ctx, t, method, path, body)
 		if err != nil {
 			return err
@@ -32,6 +36,20 @@ func ask[Res any](ctx context.Context, c *Client, t *http.Transport, method, pat
 		return readAnswer(resp, &res)
 	})
 	return res, err
+}
+
+// readPatience is how long a daemon may take to say what it knows. What it
+// changes may take longer: a passphrase costs its time, and so does a disk.
+const readPatience = 10 * time.Second
+
+// patience bounds the wait for a question's answer: status is what a person
+// asks when a daemon hangs.
+func (c *Client) patience(ctx context.Context, method string) (context.Context, context.CancelFunc) {
+	if method != get || c.inside != nil {
+		return ctx, func() {}
+	}
+	silent := api.Errorf(api.DaemonUnreachable, "the daemon at %q takes connections and does not answer", c.path)
+	return context.WithTimeoutCause(ctx, cmp.Or(c.cfg.readPatience, readPatience), silent.WithHint("aivault restart"))
 }
 
 func (c *Client) send(ctx context.Context, t *http.Transport, method, path string, body any) (*http.Response, error) {
@@ -74,10 +92,13 @@ func (c *Client) roundTrip(t *http.Transport, req *http.Request) (*http.Response
 }
 
 func (c *Client) transportError(ctx context.Context, err error) error {
+	var known *api.Error
 	if e := ctx.Err(); e != nil {
+		if errors.As(context.Cause(ctx), &known) {
+			return known
+		}
 		return e
 	}
-	var known *api.Error
 	if errors.As(err, &known) {
 		return known
 	}
