@@ -60,7 +60,9 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 // decide takes the call as far as it goes without a secret.
 func (b *Broker) decide(ctx context.Context, p *plan, call *api.Call, body *egress.Body) error {
 	if b.refusal != nil {
-		return api.Errorf(api.PolicyViolation, "%w", b.refusal)
+		refused := api.Errorf(api.PolicyViolation, "%w", b.refusal)
+		refused.Hint = api.AsError(b.refusal).Hint
+		return refused
 	}
 	ix, err := b.index(ctx)
 	if err != nil {

@@ -1,7 +1,6 @@
 package broker_test
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
@@ -137,11 +136,13 @@ func TestAnUnknownCapabilityPointsAtWhatThereIs(t *testing.T) {
 }
 
 func TestAProcessThatMustNotCallSaysWhy(t *testing.T) {
-	v := start(t, aivaulttest.Options{Refuse: errors.New("AIVAULT_DEV_RESOLVE is set, and this build does not know it")})
+	v := start(t, aivaulttest.Options{
+		Refuse: api.Errorf(api.PolicyViolation, "AIVAULT_DEV_RESOLVE is set, and this build does not know it").WithHint("unset it"),
+	})
 	v.Create(t, "OPENAI_API_KEY", "sk-test-0123456789")
 	err := mustRefuse(t, v, get("openai/models", "/v1/models"), api.PolicyViolation)
-	if !strings.Contains(err.Message, "AIVAULT_DEV_RESOLVE") {
-		t.Errorf("the error is %q", err.Message)
+	if !strings.Contains(err.Message, "AIVAULT_DEV_RESOLVE") || err.Hint != "unset it" {
+		t.Errorf("the error is %q, its hint %q", err.Message, err.Hint)
 	}
 	if len(v.API.Seen()) != 0 || len(aivaulttest.Events(v.Records(t), "call.refused")) != 1 {
 		t.Error("the call went out, or is not in the log")
