@@ -38,7 +38,7 @@ type Config struct {
 	daemonFile string                 // tests: instead of the aivaultd beside this program
 	argon2id   keysource.Argon2Params // tests: cheaper than the product's
 
-	readPatience time.Duration // tests: less than the product's
+	readPatience, stopPatience time.Duration // tests: less than the product's
 }
 
 func (c *Config) notice(line string) {

@@ -546,6 +546,25 @@ func TestADaemonThatIsSilent(t *testing.T) {
 	}
 }
 
+func TestADaemonThatDoesNotStop(t *testing.T) {
+	cfg := config(t)
+	d, _, err := StartDaemon(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(d.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	// It leaves when it goes on: the signal that asks it to waits.
+	defer syscall.Kill(d.PID, syscall.SIGCONT)
+	hasty := cfg
+	hasty.stopPatience = 50 * time.Millisecond
+	_, err = StopDaemon(t.Context(), hasty)
+	if e := api.AsError(err); api.CodeOf(err) != api.Internal || e.Hint != fmt.Sprintf("kill -KILL %d", d.PID) {
+		t.Errorf("got %v (%+v)", err, e)
+	}
+}
+
 func TestOtherVersionsOfTheDaemon(t *testing.T) {
 	cfg := config(t)
 	path := filepath.Join(short(t), "s")

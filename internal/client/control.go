@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -67,6 +68,9 @@ func RunningDaemon(ctx context.Context, cfg Config) (Daemon, error) {
 	return Daemon{Sockets: r.Sockets, PID: r.PID, Version: r.Version, Started: time.UnixMilli(r.StartedAtMs)}, nil
 }
 
+// stopPatience is longer than a daemon drains.
+const stopPatience = 45 * time.Second
+
 // StopDaemon asks the user's own daemon to drain and leave, and waits until
 // its lock is free.
 func StopDaemon(ctx context.Context, cfg Config) (Daemon, error) {
@@ -81,11 +85,16 @@ func StopDaemon(ctx context.Context, cfg Config) (Daemon, error) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return d, api.Errorf(api.Internal, "the daemon (pid %d) cannot be stopped: %w", pid, err)
 	}
-	lock, err := durable.Acquire(ctx, daemon.LockFile(cfg.Env.Dir))
-	if err != nil {
-		return d, api.Errorf(api.Internal, "the daemon (pid %d) was asked to stop and still runs: %w", pid, err)
+	waiting, cancel := context.WithTimeout(ctx, cmp.Or(cfg.stopPatience, stopPatience))
+	defer cancel()
+	lock, err := durable.Acquire(waiting, daemon.LockFile(cfg.Env.Dir))
+	switch {
+	case err == nil:
+		return d, lock.Release()
+	case ctx.Err() != nil:
+		return d, ctx.Err()
 	}
-	return d, lock.Release()
+	return d, api.Errorf(api.Internal, "the daemon (pid %d) was asked to stop and still runs: %w", pid, err).WithHint("kill -KILL %d", pid)
 }
 
 // processOf is the daemon's process: as the kernel names it where it can be
