@@ -31,8 +31,13 @@ type trimmer struct {
 	ended bool
 }
 
-// newTrimmer calls free when requests came and, for a while, no more did.
-func newTrimmer(free func()) *trimmer { return &trimmer{free: free} }
+// newTrimmer calls free when requests came and, for a while, no more did. The
+// daemon's start counts as one: opening a vault checks its log.
+func newTrimmer(free func()) *trimmer {
+	t := &trimmer{free: free}
+	t.served()
+	return t
+}
 
 // freeMemory collects what is garbage and keeps no page that holds nothing.
 func freeMemory() { debug.FreeOSMemory() }

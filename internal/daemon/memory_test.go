@@ -21,24 +21,26 @@ func TestMemoryIsGivenBackOnceRequestsEnd(t *testing.T) {
 				t.Fatalf("%s: given back %d times, want %d", when, got, want)
 			}
 		}
+		time.Sleep(2 * quietFor)
+		expect(1, "after the start")
 		time.Sleep(time.Hour)
-		expect(0, "before the first request")
+		expect(1, "before the first request")
 		for range 100 {
 			m.served()
 			m.served()
 			time.Sleep(time.Second)
 		}
-		expect(0, "while requests come")
+		expect(1, "while requests come")
 		time.Sleep(2 * quietFor)
-		expect(1, "after them")
+		expect(2, "after them")
 		time.Sleep(24 * time.Hour)
-		expect(1, "a day later")
+		expect(2, "a day later")
 		m.served()
 		time.Sleep(2 * quietFor)
-		expect(2, "after another request")
+		expect(3, "after another request")
 		m.stop()
 		m.served()
 		time.Sleep(time.Hour)
-		expect(2, "after the end")
+		expect(3, "after the end")
 	})
 }
