@@ -119,6 +119,13 @@ func Open(cfg Config) (*Log, error) {
 	}, nil
 }
 
+// Check says whether the log is still the file that was opened, as the next
+// Append would find it.
+func (l *Log) Check() error {
+	_, err := l.size()
+	return err
+}
+
 // Close waits for appends under way, syncs and closes the log. It may be
 // called twice.
 func (l *Log) Close() error {

@@ -88,11 +88,11 @@ func (l *Log) size() (int64, error) {
 	err := syscall.Lstat(l.path, &st)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return 0, fmt.Errorf("audit: append: the log %+q was removed while in use", l.path)
+		return 0, fmt.Errorf("audit: the log %+q was removed while in use", l.path)
 	case err != nil:
-		return 0, fmt.Errorf("audit: append: stat %+q: %w", l.path, err)
+		return 0, fmt.Errorf("audit: stat %+q: %w", l.path, err)
 	case idOf(&st) != l.id:
-		return 0, fmt.Errorf("audit: append: the log %+q was replaced while in use", l.path)
+		return 0, fmt.Errorf("audit: the log %+q was replaced while in use", l.path)
 	}
 	return st.Size, nil
 }

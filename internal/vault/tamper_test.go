@@ -368,3 +368,23 @@ func TestAHeaderHasOneEncoding(t *testing.T) {
 		}
 	}
 }
+
+// An open vault whose log is gone refuses every call; its status says so.
+func TestStatusSaysThatTheLogIsGone(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	put(t, v, "a", "1")
+	if st := v.Status(t.Context()); st.State != Unlocked {
+		t.Fatalf("before: %+v", st)
+	}
+	path := filepath.Join(cfg.Dir, "audit", "00000001.jsonl")
+	must(t, os.Rename(path, path+".away"))
+	st := v.Status(t.Context())
+	if st.State != Broken || st.Problem == nil || !strings.Contains(st.Problem.Error(), "was removed") {
+		t.Errorf("without its log: %+v", st)
+	}
+	must(t, os.Rename(path+".away", path))
+	if st := v.Status(t.Context()); st.State != Unlocked {
+		t.Errorf("with the log back: %+v", st)
+	}
+}

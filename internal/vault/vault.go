@@ -141,6 +141,9 @@ func (v *Vault) Status(ctx context.Context) Status {
 	h := v.seen.header
 	v.mu.Unlock()
 	st.Generation, st.Key, st.Used = h.Generation, h.Key, h.Used
+	if err == nil {
+		err = v.checkLogFile(ctx)
+	}
 	switch {
 	case err == nil:
 		st.State, st.Typed = Unlocked, h.Key.Provider == keysource.Passphrase
@@ -152,6 +155,19 @@ func (v *Vault) Status(ctx context.Context) Status {
 		st.State, st.Problem = Broken, err
 	}
 	return st
+}
+
+// checkLogFile says why the next call could not be recorded, and so would be
+// refused, though the vault is open.
+func (v *Vault) checkLogFile(ctx context.Context) error {
+	log, err := v.Audit(ctx)
+	if err != nil {
+		return err
+	}
+	if err := log.Check(); err != nil {
+		return v.unavailable("its audit log:", err).WithHint("put the log back, then run aivault restart")
+	}
+	return nil
 }
 
 // writeLock takes vault.lock, under which the document and the keys change.
