@@ -97,7 +97,7 @@ func measureVersion(ctx context.Context, p plan, dir string, http2 bool) error {
 	if err != nil {
 		return err
 	}
-	defer av.stop()
+	defer func() { av.stop() }() // the one that runs then: it is started again on the way
 	fronts = append(fronts, front{aivaultName, append(slices.Clone(common), "-socket", av.socket, "-envelope"), av.pid()})
 
 	version := "HTTP/1.1"
