@@ -262,7 +262,7 @@ func wholeProcess(ctx context.Context, p plan, av *aivault, upstream, ca string)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("aivault invoke, daemon warm: %.1f ms", median(warm))
+	fmt.Printf("a whole process, daemon warm: aivault invoke %.1f ms", median(warm))
 	if curl, err := exec.LookPath("curl"); err == nil {
 		theirs, err := times(ctx, os.Environ(), p.runs, curl, "-sS", "--cacert", ca, "-H", "Content-Type: application/json", "-d", prompt, "https://"+upstream+"/v1/item")
 		if err != nil {
@@ -292,7 +292,7 @@ func coldStart(ctx context.Context, p plan, av *aivault) error {
 		}
 		cold = append(cold, t...)
 	}
-	fmt.Printf("aivault invoke, cold with autostart, %d events in the log: %.1f ms (bar 80)\n", lines, median(cold))
+	fmt.Printf("a whole process, cold with autostart, %d events in the log: %.1f ms (bar 80)\n", lines, median(cold))
 	return av.startByHand(ctx, p)
 }
 
