@@ -185,7 +185,7 @@ func throughput(ctx context.Context, p plan, fronts []front) error {
 		return err
 	}
 	ours, bare := rows[aivaultName], rows[floorName]
-	fmt.Printf("aivault / %s: throughput %.2f (bar 1.1), CPU %.2f (bar 1.0)\n",
+	fmt.Printf("ratio aivault / %s: throughput %.2f (bar 1.1), CPU %.2f (bar 1.0)\n",
 		floorName, ratio(ours.rps, bare.rps), ratio(ours.cpu, bare.cpu))
 	return nil
 }
@@ -234,7 +234,7 @@ func latency(ctx context.Context, p plan, fronts []front) error {
 	for i := range p50[aivaultName] {
 		added = append(added, p50[aivaultName][i]-p50[floorName][i])
 	}
-	fmt.Printf("aivault over %s: p50 %+.0f µs (bar +30), p99 %.2f (bar 1.2)\n", floorName, median(added), ratio(p99[aivaultName], p99[floorName]))
+	fmt.Printf("added by aivault over %s: p50 %+.0f µs (bar +30), p99 %.2f (bar 1.2)\n", floorName, median(added), ratio(p99[aivaultName], p99[floorName]))
 	return nil
 }
 
