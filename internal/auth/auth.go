@@ -109,12 +109,6 @@ func Fields(spec api.AuthSpec) []string {
 	return names
 }
 
-// Supported says whether a strategy of this name is built.
-func Supported(name string) bool {
-	_, ok := lookUp(name)
-	return ok
-}
-
 // QueryParams lists the query parameters that spec sets; of a spec that New
 // refuses, none.
 func QueryParams(spec api.AuthSpec) []string {

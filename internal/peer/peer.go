@@ -53,9 +53,6 @@ func UID(c *net.UnixConn) (uint32, error) {
 	return cred.uid, err
 }
 
-// Of is Lookup.Of without a memory.
-func Of(c *net.UnixConn) (grant.Caller, error) { return new(Lookup).Of(c) }
-
 // isOperator is the one place that says who may change the vault.
 func isOperator(who grant.Caller, own uint32) bool {
 	return !who.Contained && (who.UID == own || who.UID == 0)

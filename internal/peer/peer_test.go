@@ -42,7 +42,7 @@ func pair(t *testing.T) (accepted, dialled *net.UnixConn) {
 
 func TestOfThisProcess(t *testing.T) {
 	a, c := pair(t)
-	who, err := Of(a)
+	who, err := new(Lookup).Of(a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestOfADeadProcess(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	check := func(state string) grant.Caller {
-		who, err := Of(a)
+		who, err := new(Lookup).Of(a)
 		if err != nil {
 			t.Fatal(err)
 		}
