@@ -78,6 +78,17 @@ func (a *Admin) ready(ctx context.Context, who grant.Caller) error {
 	return a.vault.Ensure(ctx, audit.CallerOf(who), a.initial)
 }
 
+// look returns the state for the operator to read.
+func (a *Admin) look(ctx context.Context, who grant.Caller, what string) (*vault.Snapshot, error) {
+	if err := a.allow(ctx, who, what); err != nil {
+		return nil, err
+	}
+	if _, err := a.existing(ctx); err != nil {
+		return nil, err
+	}
+	return a.vault.Snapshot(ctx)
+}
+
 // Audit returns the newest records, oldest first. Where there is no vault
 // there are none.
 func (a *Admin) Audit(ctx context.Context, who grant.Caller, limit int) (api.AuditList, error) {

@@ -29,13 +29,7 @@ const (
 // Credentials lists every credential.
 func (a *Admin) Credentials(ctx context.Context, who grant.Caller) (api.CredentialList, error) {
 	list := api.CredentialList{Credentials: []api.Credential{}}
-	if err := a.allow(ctx, who, "credential list"); err != nil {
-		return list, err
-	}
-	if _, err := a.existing(ctx); err != nil {
-		return list, err
-	}
-	snap, err := a.vault.Snapshot(ctx)
+	snap, err := a.look(ctx, who, "credential list")
 	if err != nil {
 		return list, err
 	}
@@ -51,10 +45,10 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 	if err := a.allow(ctx, who, "credential create"); err != nil {
 		return api.Credential{}, err
 	}
-	if !grant.ValidID(r.ID) {
+	if !api.ValidID(r.ID) {
 		return api.Credential{}, badID("credential id", r.ID)
 	}
-	if !grant.ValidID(r.Provider) {
+	if !api.ValidID(r.Provider) {
 		return api.Credential{}, badID("provider", r.Provider)
 	}
 	if len(r.SecretRefs) == 0 {

@@ -15,9 +15,9 @@ func contextOf(call *api.Call) (grant.Scope, error) {
 	switch {
 	case s.Workspace == "" && s.Group != "":
 		return s, api.Errorf(api.InvalidRequest, "a group id needs its workspace's id")
-	case s.Workspace != "" && !grant.ValidID(s.Workspace):
+	case s.Workspace != "" && !api.ValidID(s.Workspace):
 		return s, api.Errorf(api.InvalidRequest, "the workspace id is none: it has 1 to 64 of a-z, 0-9, '-', '_' and '.'")
-	case s.Group != "" && !grant.ValidID(s.Group):
+	case s.Group != "" && !api.ValidID(s.Group):
 		return s, api.Errorf(api.InvalidRequest, "the group id is none: it has 1 to 64 of a-z, 0-9, '-', '_' and '.'")
 	}
 	return s, nil

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
-	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/secret"
 )
 
@@ -294,7 +293,7 @@ func boolean(name, v string) (bool, error) {
 }
 
 func validID(name, v string) error {
-	if !grant.ValidID(v) {
+	if !api.ValidID(v) {
 		return api.Errorf(api.InvalidRequest, "%s is %q, which is no id: 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter or digit", name, v)
 	}
 	return nil

@@ -3,7 +3,11 @@
 // and asks no one.
 package grant
 
-import "strings"
+import (
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+)
 
 // Caller is who made a request. Every field but Program comes from the
 // kernel, never from what the caller says.
@@ -46,9 +50,9 @@ func ParseScope(s string) (Scope, bool) {
 	switch {
 	case s == "global":
 		return Global, true
-	case kind == "workspace" && ValidID(rest):
+	case kind == "workspace" && api.ValidID(rest):
 		return Scope{Workspace: rest}, true
-	case kind == "group" && ValidID(w) && ValidID(g):
+	case kind == "group" && api.ValidID(w) && api.ValidID(g):
 		return Scope{Workspace: w, Group: g}, true
 	}
 	return Global, false
@@ -58,20 +62,4 @@ func ParseScope(s string) (Scope, bool) {
 // its own group's, its workspace's, and what is global.
 func (s Scope) Sees(t Scope) bool {
 	return t == Global || t == s || (t.Group == "" && t.Workspace == s.Workspace)
-}
-
-// ValidID says whether s may be a workspace, group or credential id: 1 to 64
-// of a-z, 0-9, '-', '_' and '.', starting with a letter or digit.
-func ValidID(s string) bool {
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		alnum := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		if !alnum && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return false
-		}
-	}
-	return true
 }

@@ -3,6 +3,8 @@ package grant
 import (
 	"strings"
 	"testing"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 func TestScopeText(t *testing.T) {
@@ -60,7 +62,7 @@ func TestValidID(t *testing.T) {
 		"a": true, "1": true, "a-b_c.d": true, strings.Repeat("a", 64): true,
 		"": false, strings.Repeat("a", 65): false, "-a": false, ".a": false, "_a": false, "A": false, "a b": false, "a:b": false, "a/b": false, "\u00e9": false, "a\x00": false,
 	} {
-		if ValidID(id) != want {
+		if api.ValidID(id) != want {
 			t.Errorf("%q: %v", id, !want)
 		}
 	}

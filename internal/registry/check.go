@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/strictjson"
 )
 
@@ -29,7 +30,7 @@ func (p *Provider) check() error {
 	if p.SchemaVersion != SchemaVersion {
 		return fmt.Errorf("schemaVersion is not %d", SchemaVersion)
 	}
-	if !ValidID(p.ID) {
+	if !api.ValidID(p.ID) {
 		return fmt.Errorf("provider %s: not a valid id", quote(p.ID))
 	}
 	for what, s := range map[string]string{"title": p.Title, "category": p.Category, "getKey.text": p.GetKey.Text} {

@@ -12,7 +12,7 @@ import (
 
 // check says what is wrong with the login by itself.
 func (l *Login) check(fields map[string]bool) error {
-	if !ValidID(l.ID) {
+	if !api.ValidID(l.ID) {
 		return fmt.Errorf("login %s: not a valid id", quote(l.ID))
 	}
 	if err := l.checkStrategy(fields); err != nil {

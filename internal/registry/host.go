@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 // Longest name and label that DNS can carry.
@@ -104,25 +106,8 @@ func quote(s string) string {
 	return fmt.Sprintf("%+q", s)
 }
 
-// ValidID says whether s may be the id of a provider or the name part of a
-// capability: 1 to 64 of a-z, 0-9, '-', '_' and '.', starting with a letter
-// or digit.
-func ValidID(s string) bool {
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		alnum := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
-		if !alnum && (i == 0 || c != '-' && c != '_' && c != '.') {
-			return false
-		}
-	}
-	return true
-}
-
 // ValidCapabilityID says whether s is provider/name.
 func ValidCapabilityID(s string) bool {
 	provider, name, ok := strings.Cut(s, "/")
-	return ok && ValidID(provider) && ValidID(name)
+	return ok && api.ValidID(provider) && api.ValidID(name)
 }
