@@ -73,7 +73,7 @@ func hasParam(query, name string) bool {
 
 func hasField(fields []Field, name string) bool {
 	for _, f := range fields {
-		if sameHeader(f.Name, name) {
+		if policy.SameHeader(f.Name, name) {
 			return true
 		}
 	}
@@ -119,7 +119,7 @@ func wireHeader(userAgent string, r *policy.Request, add Additions) (http.Header
 	}
 	for i, f := range add.Headers {
 		for j := range own {
-			if sameHeader(own[j].Name, f.Name) {
+			if policy.SameHeader(own[j].Name, f.Name) {
 				return nil, api.Errorf(api.PolicyViolation, "header %q is not the caller's to set", f.Name)
 			}
 		}
@@ -146,29 +146,6 @@ func wireHeader(userAgent string, r *policy.Request, add Additions) (http.Header
 	return header, nil
 }
 
-// sameHeader compares names as the most careless server would.
-func sameHeader(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if foldByte(a[i]) != foldByte(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func foldByte(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	if c == '_' {
-		return '-'
-	}
-	return c
-}
-
 // framing says whether a header is about the message or the connection, and
 // so egress's alone.
 func framing(name string) bool {
@@ -176,7 +153,7 @@ func framing(name string) bool {
 		"host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect",
 		"keep-alive", "proxy-connection", "accept-encoding",
 	} {
-		if sameHeader(name, f) {
+		if policy.SameHeader(name, f) {
 			return true
 		}
 	}

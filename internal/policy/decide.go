@@ -53,13 +53,13 @@ func matchHeaders(c *Capability, r *Request) error {
 		name, _, _ := strings.Cut(line, ": ")
 		var given []string
 		for i := range r.headers {
-			if foldedEqual(r.headers[i].Name, name) {
+			if SameHeader(r.headers[i].Name, name) {
 				given = append(given, r.headers[i].Value)
 			}
 		}
 		allowed := func(l string) bool {
 			n, value, ok := strings.Cut(l, ": ")
-			return ok && foldedEqual(n, name) && len(given) == 1 && given[0] == value
+			return ok && SameHeader(n, name) && len(given) == 1 && given[0] == value
 		}
 		if !slices.ContainsFunc(c.MatchHeader, allowed) {
 			return api.Errorf(api.PolicyViolation, "%s allows only certain values of the header %s, given once", c.ID, plain(name)).

@@ -22,7 +22,7 @@ func (r *Request) setHeaders(headers []api.Header, rules *Rules) error {
 			continue
 		}
 		for j := range out {
-			if foldedEqual(out[j].Name, h.Name) {
+			if SameHeader(out[j].Name, h.Name) {
 				if h.Name == "Content-Type" {
 					return api.Errorf(api.InvalidRequest, "header Content-Type is given twice")
 				}
@@ -66,7 +66,7 @@ func canonicalHeader(h api.Header, rules *Rules) (_ api.Header, send bool, err e
 		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: it steers the connection, not the request", quote(h.Name))
 	}
 	for i := range rules.Fixed {
-		if foldedEqual(rules.Fixed[i].Name, name) {
+		if SameHeader(rules.Fixed[i].Name, name) {
 			if rules.Fixed[i].Value == h.Value && !strings.Contains(h.Name, "_") {
 				return h, false, nil
 			}
@@ -134,7 +134,9 @@ func foldByte(c byte) byte {
 	return c
 }
 
-func foldedEqual(a, b string) bool {
+// SameHeader compares names as the most careless server would: without case, and
+// with '_' read as '-'.
+func SameHeader(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -148,7 +150,7 @@ func foldedEqual(a, b string) bool {
 
 func hasHeader(hs []api.Header, name string) bool {
 	for i := range hs {
-		if foldedEqual(hs[i].Name, name) {
+		if SameHeader(hs[i].Name, name) {
 			return true
 		}
 	}

@@ -64,7 +64,7 @@ func (r *Request) Headers() []api.Header { return slices.Clone(r.headers) }
 // Header is the first value of a header, "" when there is none.
 func (r *Request) Header(name string) string {
 	for i := range r.headers {
-		if foldedEqual(r.headers[i].Name, name) {
+		if SameHeader(r.headers[i].Name, name) {
 			return r.headers[i].Value
 		}
 	}
