@@ -77,7 +77,7 @@ func (x *exchange) decode(v any, limit int64, optional bool) error {
 	}
 	ctl := http.NewResponseController(x.w)
 	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient)) // in memory there are none to set
-	b, err := readBounded(x.r.Body, x.r.ContentLength, limit)
+	b, err := x.readBounded(x.r.Body, x.r.ContentLength, limit)
 	defer clear(b)
 	if err != nil {
 		return bodyError(err, limit)
@@ -95,11 +95,15 @@ func unmarshal(b []byte, v any) error {
 
 // readBounded reads all of r into one buffer that the caller can clear: when
 // it has to grow, what is left behind is cleared here. The result is never
-// more than limit bytes; it is returned with an error too.
-func readBounded(r io.Reader, declared, limit int64) ([]byte, error) {
+// more than limit bytes; it is returned with an error too. No buffer is made
+// that the caller's budget has no room for.
+func (x *exchange) readBounded(r io.Reader, declared, limit int64) ([]byte, error) {
 	size := int64(4 << 10)
 	if declared >= 0 {
 		size = min(declared, limit) + 1
+	}
+	if err := x.hold(size); err != nil {
+		return nil, err
 	}
 	b := make([]byte, 0, size)
 	for {
@@ -115,7 +119,11 @@ func readBounded(r io.Reader, declared, limit int64) ([]byte, error) {
 			return b, err
 		}
 		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(2*int64(cap(b)), limit+1))
+			size := min(2*int64(cap(b)), limit+1)
+			if err := x.hold(size); err != nil {
+				return b, err
+			}
+			grown := make([]byte, len(b), size)
 			copy(grown, b)
 			clear(b)
 			b = grown
@@ -129,6 +137,10 @@ func errTooLarge(limit int64) error {
 
 // bodyError hides what net/http says of a broken body: it repeats input.
 func bodyError(err error, limit int64) error {
+	var known *api.Error
+	if errors.As(err, &known) {
+		return known
+	}
 	if errors.Is(err, strictjson.ErrTooLarge) {
 		return errTooLarge(limit)
 	}

@@ -208,7 +208,7 @@ func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body e
 	if err != nil {
 		return call, body, err
 	}
-	b, err := readBounded(envelope, -1, maxParted)
+	b, err := x.readBounded(envelope, -1, maxParted)
 	if err != nil {
 		return call, body, bodyError(err, maxParted)
 	}

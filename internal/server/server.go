@@ -49,6 +49,7 @@ func New(cfg Config) http.Handler {
 type handler struct {
 	cfg    Config
 	routes []route
+	bodies budget
 }
 
 type callerKey struct{}
@@ -79,6 +80,7 @@ type exchange struct {
 	param  string
 	body   *partBody // of a call whose body is a part of its own
 	read   *tracked  // the request's body
+	held   int64     // bytes of the body that count as in memory
 	duplex bool      // the answer may begin before the request has ended
 	status int       // what was answered, 0 while nothing was
 }
@@ -106,6 +108,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	x := &exchange{h: h, w: w, r: r, read: &tracked{ReadCloser: r.Body}}
 	r.Body = x.read
+	defer x.letGo()
 	head := w.Header()
 	head.Set(api.HeaderAPI, strconv.Itoa(api.Version))
 	head.Set("Cache-Control", "no-store")

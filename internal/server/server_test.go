@@ -29,6 +29,12 @@ type site struct {
 
 func serveTo(t *testing.T, cfg server.Config, who *grant.Caller) site {
 	t.Helper()
+	return serveEach(t, cfg, func() *grant.Caller { return who })
+}
+
+// serveEach asks caller who makes each connection.
+func serveEach(t *testing.T, cfg server.Config, caller func() *grant.Caller) site {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "sv")
 	if err != nil {
 		t.Fatal(err)
@@ -43,10 +49,10 @@ func serveTo(t *testing.T, cfg server.Config, who *grant.Caller) site {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: server.New(cfg), ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-		if who == nil {
-			return ctx
+		if who := caller(); who != nil {
+			return server.WithCaller(ctx, *who)
 		}
-		return server.WithCaller(ctx, *who)
+		return ctx
 	}, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
