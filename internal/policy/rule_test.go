@@ -172,7 +172,11 @@ func TestPathRuleProperty(t *testing.T) {
 			seen[got]++
 		}
 	})
-	if seen[true] < 20 || seen[false] < 200 {
+	enough := 20
+	if testing.Short() {
+		enough = 1 // rapid makes a fifth of the cases then
+	}
+	if seen[true] < enough || seen[false] < 10*enough {
 		t.Fatalf("too few cases to show anything: %v", seen)
 	}
 }
