@@ -4,6 +4,8 @@ GO      ?= go
 GOTEST  ?= $(GO) test
 PREFIX  ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# Where git can be asked, the binaries carry the commit that they were built from.
+VCS     := -buildvcs=$(shell git status --porcelain >/dev/null 2>&1 && echo auto || echo false)
 LDFLAGS := -X main.version=$(VERSION)
 # The race detector needs a C compiler; without one the tests run without it.
 RACE    ?= $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
@@ -14,7 +16,7 @@ FUZZTIME ?= 10s
 all: bin/aivault bin/aivaultd
 
 bin/aivault bin/aivaultd: FORCE
-	@$(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+	@$(GO) build -trimpath $(VCS) -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 .PHONY: FORCE
 FORCE:
 
