@@ -80,9 +80,12 @@ func (k storedKey) value() (secret.Value, error) {
 	return secret.New(b), nil
 }
 
-// readKeyFile reads a key file that only its owner can read. A missing one is
-// fs.ErrNotExist.
+// readKeyFile reads a key file that only its owner can read or replace. A
+// missing one is fs.ErrNotExist.
 func readKeyFile(path string) (*keyFile, error) {
+	if err := durable.CheckAbove(path); err != nil {
+		return nil, err
+	}
 	if err := durable.CheckPrivate(path); err != nil {
 		return nil, err
 	}
@@ -108,6 +111,8 @@ func readKeyFile(path string) (*keyFile, error) {
 func errUnreadable(path string, err error) *api.Error {
 	var perm *durable.PermissionError
 	switch {
+	case errors.As(err, &perm) && perm.Path != path:
+		return api.Errorf(api.VaultUnavailable, "key file %s: %s is not private: %s", path, perm.Path, perm.Why).WithHint("%s", perm.Fix)
 	case errors.As(err, &perm):
 		return api.Errorf(api.VaultUnavailable, "key file %s is not private: %s", path, perm.Why).WithHint("%s", perm.Fix)
 	case errors.Is(err, fs.ErrNotExist):

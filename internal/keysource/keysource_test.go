@@ -376,3 +376,23 @@ func FuzzParseKey(f *testing.F) {
 		}
 	})
 }
+
+// Another user could put a key of theirs in the place of one below a directory
+// that everyone can change.
+func TestAKeyFileThatOthersCouldReplaceIsRefused(t *testing.T) {
+	cfg := config(t, vaultA)
+	above := filepath.Dir(filepath.Dir(cfg.DefaultKeyFile))
+	must(t, os.Chmod(above, 0o777))
+	_, err := Prepare(t.Context(), cfg, Request{Provider: File})
+	wantCode(t, err, api.VaultUnavailable, cfg.DefaultKeyFile, above+" is not private", "o-w "+above)
+	if _, err := os.Lstat(filepath.Dir(cfg.DefaultKeyFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was made: %v", err)
+	}
+	must(t, os.Chmod(above, 0o777|os.ModeSticky))
+	k := prepare(t, cfg, Request{Provider: File})
+	must(t, os.Chmod(above, 0o777))
+	_, err = Open(t.Context(), cfg, k.Params, Material{})
+	wantCode(t, err, api.VaultUnavailable, above, "o-w "+above)
+	must(t, os.Chmod(above, 0o755))
+	wantOpen(t, cfg, k.Params, Material{}, k.KEK)
+}

@@ -48,8 +48,10 @@ func (v *Vault) CanCreate() error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return v.unavailable("vault.aiv", err)
 	}
-	_, err := v.leftover()
-	if err != nil {
+	if err := durable.CheckAbove(v.cfg.Dir); err != nil {
+		return v.unavailable("the directory", err)
+	}
+	if _, err := v.leftover(); err != nil {
 		return err
 	}
 	return v.checkDir()

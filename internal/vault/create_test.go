@@ -389,3 +389,38 @@ func TestUnavailableReadsAsASentence(t *testing.T) {
 		}
 	}
 }
+
+// Below a directory that everyone can change, another user could rename the
+// vault away and put one of their own there.
+func TestAVaultThatOthersCouldReplaceIsRefused(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t)
+	above := filepath.Dir(cfg.Dir)
+	mode := func(m os.FileMode) { must(t, os.Chmod(above, m)) }
+	mode(0o777)
+	wantRefused := func(err error) {
+		t.Helper()
+		wantCode(t, err, api.VaultUnavailable, above, "everyone", "o-w "+above)
+	}
+	v := open(t, cfg)
+	wantRefused(v.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	if exists(cfg.Dir) {
+		t.Error("a directory was made for it")
+	}
+	_, err := v.Snapshot(t.Context())
+	wantRefused(err)
+	mode(0o777 | os.ModeSticky)
+	must(t, v.Init(t.Context(), who, keysource.Request{Provider: keysource.File}))
+	put(t, v, "one", "value")
+	mode(0o777)
+	other := open(t, cfg)
+	_, err = other.Snapshot(t.Context())
+	wantRefused(err)
+	_, err = tryPut(t.Context(), other, "two", "value")
+	wantRefused(err)
+	if st := other.Status(t.Context()); st.State != Broken {
+		t.Errorf("status %s", st.State)
+	}
+	mode(0o755)
+	wantValue(t, other, "one", "value")
+}

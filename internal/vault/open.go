@@ -94,6 +94,9 @@ func (v *Vault) load() (gen Generation, h header, line, sealed []byte, err error
 	// generation could come back: that snapshot ends here.
 	v.current.Store(nil)
 	v.seen = seenHeader{}
+	if err = durable.CheckAbove(v.cfg.Dir); err != nil {
+		return gen, h, nil, nil, v.unavailable("the directory", err)
+	}
 	if err = durable.CheckPrivate(v.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return gen, h, nil, nil, v.unavailable("the directory", err)
 	}
