@@ -100,16 +100,22 @@ func TestOfADeadProcess(t *testing.T) {
 	if _, err := io.Copy(io.Discard, out); err != nil { // ends when the process does
 		t.Fatal(err)
 	}
-	for { // dead, and not yet buried: /proc still tells of it
-		b, err := os.ReadFile("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/stat")
+	proc := "/proc/" + strconv.Itoa(cmd.Process.Pid)
+	for { // dead in all its threads, and not yet buried: /proc still tells of it
+		b, err := os.ReadFile(proc + "/stat")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(b), ") Z ") {
+		threads, err := os.ReadDir(proc + "/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), ") Z ") && len(threads) == 1 {
 			break
 		}
 		time.Sleep(time.Millisecond)
 	}
+	time.Sleep(20 * time.Millisecond) // the kernel tells its waiters a moment later
 	check := func(state string) grant.Caller {
 		who, err := new(Lookup).Of(a)
 		if err != nil {
