@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/daemon"
 	"moldable.sh/aivault/internal/peer"
 	"moldable.sh/aivault/internal/server"
@@ -95,4 +96,39 @@ func (in *inside) close() error {
 	}
 	in.ended.Wait()
 	return in.inst.Close()
+}
+
+// tellPatience bounds what a daemon that hangs can cost an in-process change.
+const tellPatience = time.Second
+
+// tellDaemon makes a daemon that runs for the same vault look at it, so that
+// it ends at once what a change in this process took the ground from: an open
+// stream under a key that was deleted, or of a vault that was locked. Asking
+// for its status is enough. Where that fails, the daemon looks when it is next
+// asked for something.
+func (c *Client) tellDaemon(ctx context.Context, method, path string) {
+	if c.inside == nil || method == get || path == api.RouteUnlock { // an unlock takes nothing away
+		return
+	}
+	r, ok := daemon.ReadRunning(c.cfg.Env.Dir)
+	if !ok {
+		return
+	}
+	// A change that was made is told also when whoever asked for it is gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellPatience)
+	defer cancel()
+	for _, path := range r.Sockets {
+		conn, err := dial(ctx, path)
+		if conn == nil || err != nil {
+			continue
+		}
+		d := newClient(c.cfg, path, conn)
+		d.operator = d.transport(true)
+		d.calls = d.operator
+		_, err = d.Status(ctx)
+		_ = d.Close()
+		if err == nil {
+			return
+		}
+	}
 }

@@ -35,6 +35,7 @@ func ask[Res any](ctx context.Context, c *Client, t *http.Transport, method, pat
 		defer resp.Body.Close()
 		return readAnswer(resp, &res)
 	})
+	c.tellDaemon(ctx, method, path) // after an error, too: the change may be in place
 	return res, err
 }
 
