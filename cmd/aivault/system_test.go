@@ -224,13 +224,10 @@ func TestSystemAgentCallsButChangesNothing(t *testing.T) {
 		{"capability", "create", "openai/all", "--provider", "openai", "--method", "POST", "--path", "/"}, {"capability", "delete", "openai/all"},
 		{"lock"}, {"unlock", "--passphrase-file", value}, {"rotate-master"}, {"init"}, {"audit"},
 	} {
-		// The agent's CLI will not even send a value or a passphrase to a
-		// daemon of another user, so both refusals are right.
-		r := agent(args...)
-		if r.exit != 3 {
-			t.Errorf("%v: exit %d, %s", args, r.exit, r.stderr)
-		}
-		m.wantExit(r, r.exit, "")
+		// The agent's CLI does not even send a value or a passphrase to a daemon
+		// of another user, and says what the daemon would have said.
+		r := agent(append(args, "--json")...)
+		m.wantExit(r, 3, `{"error":"operator_required"`)
 	}
 
 	for _, c := range []struct{ method, route, body string }{

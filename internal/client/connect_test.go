@@ -362,6 +362,14 @@ func TestStranger(t *testing.T) {
 	fmt.Printf("got %d bytes\n", got.Load())
 }
 
+func TestWhoeverIsNoOperatorHearsThatAtOnce(t *testing.T) {
+	for own, want := range map[uint32]api.Code{2000: api.OperatorRequired, 0: api.PolicyViolation} {
+		if err := stranger(1000, 1, own, "/s"); api.CodeOf(err) != want {
+			t.Errorf("to uid %d: %v", own, err)
+		}
+	}
+}
+
 func TestParseShared(t *testing.T) {
 	for _, c := range []struct {
 		in  string

@@ -35,8 +35,19 @@ func vouch(conn *net.UnixConn, path, file string) error {
 	if trusted(uid, uint32(os.Geteuid()), path, file) {
 		return nil
 	}
+	return stranger(uid, pid, uint32(os.Geteuid()), path)
+}
+
+// stranger is why nothing was sent to a listener that is not trusted. A daemon
+// takes its own user and root for its operator: whoever is neither would hear
+// the same from the daemon.
+func stranger(uid uint32, pid int32, own uint32, path string) error {
+	if own != 0 {
+		return api.Errorf(api.OperatorRequired, "this is for the operator: uid %d (pid %d) listens at %q, and nothing was sent to it", uid, pid, path).
+			WithHint("run this as the user who owns the daemon")
+	}
 	return api.Errorf(api.PolicyViolation, "uid %d (pid %d) listens at %q, and nothing says that it may be trusted", uid, pid, path).
-		WithHint("run this as the user who owns the daemon, or as root")
+		WithHint("run this as the user who owns the daemon")
 }
 
 // trusted says whether a listener of user uid may have what user own sends to
