@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 
 	"moldable.sh/aivault/internal/api"
@@ -19,6 +20,23 @@ type sentBody struct {
 	left   int64
 	sent   atomic.Int64
 	closed atomic.Bool
+}
+
+// writeBuffer is how much of a request the transport gathers into one write.
+const writeBuffer = 8 << 10
+
+// inOneWrite returns a body that net/http sends in one write with the header,
+// or nil. Of a reader whose type it does not know it fears that it may block,
+// and sends the header ahead, in a packet of its own: twice the system calls,
+// here and at the upstream. The caller's reader is left alone, since the
+// transport may still read when the call is over.
+func (b *Body) inOneWrite() io.ReadCloser {
+	text, ok := b.Reader.(*strings.Reader)
+	if !ok || b.Length <= 0 || b.Length > writeBuffer || int64(text.Len()) != b.Length {
+		return nil
+	}
+	own := *text
+	return io.NopCloser(&own)
 }
 
 // newSentBody returns nil when there is nothing to send.

@@ -75,6 +75,37 @@ func TestBody(t *testing.T) {
 }
 
 // An answer that comes before the request's body has failed is no answer.
+// A short body in memory travels in one record with its header, and the
+// caller's reader stays as it was.
+func TestShortBodyIsSentWithItsHeader(t *testing.T) {
+	first := make(chan string, 1)
+	to, _ := rawServer(t, func(conn net.Conn) {
+		buf := make([]byte, 16<<10)
+		n, err := conn.Read(buf) // of one record
+		if err != nil {
+			return
+		}
+		first <- string(buf[:n])
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	text := `{"model":"m-1"}`
+	reader := strings.NewReader(text)
+	resp, err := send(t, newClient(t, Config{}), to, "POST", "/v1", Additions{}, Body{Reader: reader, Length: int64(len(text))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := <-first; !strings.HasSuffix(got, "\r\n\r\n"+text) {
+		t.Errorf("the first record was %q; it lacks the body", got)
+	}
+	if n := resp.SentBytes(); n != int64(len(text)) {
+		t.Errorf("%d bytes are said to be sent, not %d", n, len(text))
+	}
+	if reader.Len() != len(text) {
+		t.Errorf("%d bytes are left in the caller's reader", reader.Len())
+	}
+}
+
 func TestBodyFailsAfterTheAnswerBegan(t *testing.T) {
 	for _, h1 := range []bool{false, true} {
 		broken := make(chan bool, 1)

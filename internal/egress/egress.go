@@ -141,16 +141,23 @@ func (c *Client) CloseIdle() {
 
 // roundTrip sends the assembled request and takes the answer's header.
 func (c *call) roundTrip(method string, target target, header http.Header, body Body) (*Response, error) {
-	sent, err := c.newSentBody(body)
-	if err != nil {
-		return nil, err
-	}
 	req := &http.Request{
 		Method: method, URL: target.url(c.pool.authority), Host: c.pool.authority, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	if sent != nil {
-		req.Body, req.ContentLength = sent, body.Length
+	var count func() int64
+	if whole := body.inOneWrite(); whole != nil {
+		req.Body, req.ContentLength = whole, body.Length
+		count = func() int64 { return body.Length } // it left with the header that was answered
+	} else {
+		sent, err := c.newSentBody(body)
+		if err != nil {
+			return nil, err
+		}
+		if sent != nil {
+			req.Body, req.ContentLength = sent, body.Length
+		}
+		count = sent.count
 	}
 	resp, err := c.pool.transport.RoundTrip(req.WithContext(c.ctx))
 	if err != nil {
@@ -175,6 +182,6 @@ func (c *call) roundTrip(method string, target target, header http.Header, body 
 	return &Response{
 		Status: resp.StatusCode, Header: resp.Header, Length: answer.length, Body: answer,
 		Trailer:   func() http.Header { return resp.Trailer },
-		SentBytes: sent.count,
+		SentBytes: count,
 	}, nil
 }

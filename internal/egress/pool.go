@@ -187,7 +187,7 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
-		WriteBufferSize:        8 << 10,
+		WriteBufferSize:        writeBuffer,
 		ReadBufferSize:         8 << 10,
 		HTTP2: &http.HTTP2Config{
 			// What a stream that nobody reads may hold of memory.
