@@ -41,8 +41,8 @@ func (a *Admin) provision(tx *vault.Tx, s *vault.Secret, answer *api.Secret) {
 		c = &tx.State.Credentials[len(tx.State.Credentials)-1]
 	}
 	c.Secrets[s.Field] = s.ID
-	answer.Credential = c.ID
-	answer.Capabilities = broker.Enabled(a.registry, s.Pin, c.Secrets)
+	answer.Credential = new(c.ID)
+	answer.Capabilities = append([]string{}, broker.Enabled(a.registry, s.Pin, c.Secrets)...)
 	answer.Waiting = broker.MissingFor(p, c.Secrets, s.Field)
 }
 

@@ -76,9 +76,10 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 		}
 		tx.State.Secrets = append(tx.State.Secrets, s)
 		made = shown(&s)
+		made.Credential, made.Capabilities = new(string), []string{}
 		a.provision(tx, &s, &made)
 		name(tx, &s)
-		tx.Record.Credential = made.Credential
+		tx.Record.Credential = *made.Credential
 		return nil
 	})
 	return made, err

@@ -215,12 +215,13 @@ type Secret struct {
 	Name           string   `json:"name"`
 	Aliases        []string `json:"aliases"`
 	Scope          string   `json:"scope"`
-	PinnedProvider string   `json:"pinnedProvider,omitzero"`
+	PinnedProvider string   `json:"pinnedProvider"` // "": not pinned
 	Version        uint64   `json:"version"`
 	CreatedAtMs    int64    `json:"createdAtMs"`
 	RotatedAtMs    int64    `json:"rotatedAtMs,omitzero"`
-	// Set by create only:
-	Credential   string   `json:"credential,omitzero"`
+	// What it did. Create always says so, "" and [] where it did nothing;
+	// update does when it put the secret to work.
+	Credential   *string  `json:"credential,omitzero"`
 	Capabilities []string `json:"capabilities,omitzero"`
 	Waiting      []string `json:"waiting,omitzero"`
 }

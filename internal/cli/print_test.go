@@ -249,13 +249,13 @@ func TestCreatedLines(t *testing.T) {
 		s    api.Secret
 		want []string
 	}{
-		{api.Secret{Name: "OPENAI_API_KEY", PinnedProvider: "openai", Credential: "openai", Capabilities: make([]string, 20)},
+		{api.Secret{Name: "OPENAI_API_KEY", PinnedProvider: "openai", Credential: new("openai"), Capabilities: make([]string, 20)},
 			[]string{"Secret created: OPENAI_API_KEY (pinned to provider: openai)", "Credential auto-provisioned: openai (20 capabilities enabled)"}},
-		{api.Secret{Name: "K", PinnedProvider: "p", Credential: "p", Capabilities: []string{"p/x"}},
+		{api.Secret{Name: "K", PinnedProvider: "p", Credential: new("p"), Capabilities: []string{"p/x"}},
 			[]string{"Secret created: K (pinned to provider: p)", "Credential auto-provisioned: p (1 capability enabled)"}},
 		{api.Secret{Name: "TRELLO_API_KEY", PinnedProvider: "trello", Waiting: []string{"TRELLO_TOKEN"}},
 			[]string{"Secret created: TRELLO_API_KEY (pinned to provider: trello)", "Waiting for TRELLO_TOKEN to complete trello credential"}},
-		{api.Secret{Name: "MINE"}, []string{"Secret created: MINE"}},
+		{api.Secret{Name: "MINE", Credential: new(""), Capabilities: []string{}}, []string{"Secret created: MINE"}},
 	} {
 		if d := cmp.Diff(c.want, createdLines(c.s)); d != "" {
 			t.Error(d)

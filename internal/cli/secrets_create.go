@@ -80,8 +80,8 @@ func createdLines(s api.Secret) []string {
 	switch {
 	case len(s.Waiting) > 0:
 		lines = append(lines, fmt.Sprintf("Waiting for %s to complete %s credential", strings.Join(s.Waiting, ", "), s.PinnedProvider))
-	case s.Credential != "":
-		lines = append(lines, fmt.Sprintf("Credential auto-provisioned: %s (%s enabled)", s.Credential, plural(len(s.Capabilities), "capability", "capabilities")))
+	case s.Credential != nil && *s.Credential != "":
+		lines = append(lines, fmt.Sprintf("Credential auto-provisioned: %s (%s enabled)", *s.Credential, plural(len(s.Capabilities), "capability", "capabilities")))
 	}
 	return lines
 }
