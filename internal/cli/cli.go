@@ -40,8 +40,9 @@ type Options struct {
 	JSON   bool
 	Socket string
 
-	stdinFor string // the flag that standard input was read for
-	started  bool   // the command line was understood
+	help     helpWriter // of cobra's own texts
+	stdinFor string     // the flag that standard input was read for
+	started  bool       // the command line was understood
 	style    term.Style
 	parseEnv func() (daemon.Env, error) // once: a key arrives in a pipe
 }
@@ -119,6 +120,9 @@ func (o *Options) Run(ctx context.Context, args []string) int {
 	root := newRoot(o)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && o.help.err != nil {
+		return o.fail(o.help.err)
+	}
 	if err == nil {
 		return api.ExitOK
 	}
@@ -132,6 +136,21 @@ func (o *Options) Run(ctx context.Context, args []string) int {
 	// A command line that could not be read has not set o.JSON.
 	o.JSON = o.JSON || asksForJSON(args)
 	return o.fail(o.usageError(cmd, err))
+}
+
+// helpWriter writes what cobra prints by itself: help and completions. Cobra
+// drops the error of such a text, or prints it in a form of its own; here it
+// is kept for Run.
+type helpWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (h *helpWriter) Write(p []byte) (int, error) {
+	if h.err == nil {
+		_, h.err = h.w.Write(p)
+	}
+	return len(p), nil
 }
 
 // exitStatus ends a command with a status that needs no words.

@@ -40,7 +40,8 @@ func newRoot(o *Options) *cobra.Command {
 		},
 	}
 	root.SetIn(o.Stdin)
-	root.SetOut(o.Out)
+	o.help = helpWriter{w: o.Out}
+	root.SetOut(&o.help)
 	root.SetErr(o.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &flagError{err} })
 	root.Flags().BoolVar(&version, "version", false, "print version, commit and Go version")

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -107,6 +108,23 @@ func TestBadEnvironmentIsAnError(t *testing.T) {
 	for _, args := range [][]string{{"version"}, {"help"}, {"help", "values"}, {"help", "secrets", "create"}, {"help", "cap", "ls"}, {"completion", "bash"}} {
 		if exit := o.Run(t.Context(), args); exit != 0 {
 			t.Errorf("%v: exit %d", args, exit)
+		}
+	}
+}
+
+// full is an output that takes nothing more.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestAnOutputThatIsFullIsAnError(t *testing.T) {
+	for _, args := range [][]string{{}, {"help"}, {"--help"}, {"help", "values"}, {"secrets"}, {"secrets", "create", "--help"}, {"version"}, {"--version"},
+		{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}, {"completion", "powershell"}, {"__complete", "secr"}} {
+		o, _, errs := testOptions(t, strings.NewReader(""))
+		o.Out = full{}
+		exit := o.Run(t.Context(), args)
+		if said := strings.TrimPrefix(errs.String(), "Completion ended with directive: ShellCompDirectiveNoFileComp\n"); exit != 1 || said != "error: no space left on device\n" {
+			t.Errorf("%v: exit %d, %q", args, exit, said)
 		}
 	}
 }
