@@ -60,10 +60,10 @@ type Call struct {
 // Request is what the upstream is to be asked. There is no host in it: the
 // host comes from policy.
 type Request struct {
-	Method  string   `json:"method,omitzero"` // default: the capability's
-	Path    string   `json:"path,omitzero"`   // may carry a query; default: the capability's
-	Headers []Header `json:"headers,omitzero"`
-	Body    *string  `json:"body,omitzero"`
+	Method  string  `json:"method,omitzero"` // default: the capability's
+	Path    string  `json:"path,omitzero"`   // may carry a query; default: the capability's
+	Headers Headers `json:"headers,omitzero"`
+	Body    *string `json:"body,omitzero"`
 }
 
 // Planned says what a call became: it is sent back in HeaderPlanned.

@@ -188,7 +188,7 @@ func TestFileBody(t *testing.T) {
 				if err != nil || string(got) != c.content || p.body.Length != length {
 					t.Errorf("%s: %d bytes (%d announced), %v", from, len(got), p.body.Length, err)
 				}
-				var want []api.Header
+				var want api.Headers
 				if c.contentType != "" {
 					want = []api.Header{{Name: "content-type", Value: c.contentType}}
 				}
