@@ -42,7 +42,15 @@ func TestWalkNamesTheFirstBadLine(t *testing.T) {
 	}{
 		{"flip in the body", 0, flip(4, 120), 5, "does not follow from line 4"},
 		{"flip in the body, from a position", 2, flip(4, 120), 5, "does not follow from line 4"},
-		{"flip in prev", 0, flip(4, 30), 4, "does not follow from line 3"},
+		// A digit of the hash becomes another one: a flipped bit of it may be no digit at all, which is another finding.
+		{"another digit in prev", 0, func(l [][]byte) [][]byte {
+			if l[3][30] == '0' {
+				l[3][30] = '1'
+			} else {
+				l[3][30] = '0'
+			}
+			return l
+		}, 4, "does not follow from line 3"},
 		{"flip in seq", 0, flip(4, 7), 4, "line 5 stands in its place"},
 		{"flip in the opening", 0, flip(4, 2), 4, "does not begin as a line"},
 		{"flip in line 1's prev", 0, flip(1, 30), 1, "does not begin this vault's log"},
