@@ -8,11 +8,13 @@ package admin
 import (
 	"context"
 	"crypto/rand"
+	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -22,6 +24,12 @@ type Config struct {
 	Vault    *vault.Vault
 	Registry *registry.Registry
 	Default  keysource.Request // how the first command that stores something makes a vault
+	Quota    *quota.Book       // its file is made when the first limit is set
+	Clock    func() time.Time  // default time.Now
+	// LookupUser and LookupGroup name the system's users and groups; default:
+	// os/user.
+	LookupUser  func(name string) (uid uint32, err error)
+	LookupGroup func(name string) (gid uint32, err error)
 	// Observe, when not nil, is called before and after each change: the
 	// broker of the same process, which goes on scrubbing values that a change
 	// replaces and wipes what it holds when the vault is locked.

@@ -10,7 +10,7 @@ import "moldable.sh/aivault/internal/secret"
 
 // Version is sent as Aivault-Api with every answer. It is raised by each
 // addition; nothing is ever taken away.
-const Version = 1
+const Version = 2
 
 // Header names of the daemon's own. An upstream's Aivault-* headers are
 // dropped, and a caller's are refused inside a request.
@@ -36,6 +36,10 @@ const (
 	RouteSecrets      = "/aivault/secrets"
 	RouteCredentials  = "/aivault/credentials"
 	RouteAudit        = "/aivault/audit"
+	RouteExplain      = "/aivault/explain"
+	RoutePolicies     = "/aivault/policies"
+	RouteBindings     = "/aivault/bindings"
+	RouteGrants       = "/aivault/grants"
 )
 
 // Header is one header field of a call. Order and repetition are kept.
@@ -133,6 +137,7 @@ type Problem struct {
 // CapabilityList is the answer of GET /aivault/capabilities.
 type CapabilityList struct {
 	Capabilities []CapabilitySummary `json:"capabilities"`
+	Sets         []CapabilitySet     `json:"sets"`
 	Available    []AvailableProvider `json:"available"` // registry providers without a credential
 }
 
@@ -147,6 +152,16 @@ type CapabilitySummary struct {
 	Methods     []string `json:"methods"`
 	Description string   `json:"description,omitzero"`
 	Reason      string   `json:"reason,omitzero"` // why it is not ready
+}
+
+// CapabilitySet is a name for several capabilities. A call on it goes to the
+// most specific member that admits the method and the path.
+type CapabilitySet struct {
+	ID          string   `json:"id"`
+	Provider    string   `json:"provider"`
+	Description string   `json:"description,omitzero"`
+	Ready       bool     `json:"ready"` // some member is
+	Members     []string `json:"members"`
 }
 
 // AvailableProvider is a registry provider for which the vault has no secret.
@@ -165,11 +180,14 @@ type CapabilityDetail struct {
 	Access      string          `json:"access,omitzero"`
 	Description string          `json:"description,omitzero"`
 	Ready       bool            `json:"ready"`
+	Off         bool            `json:"off,omitzero"`
 	Reason      string          `json:"reason,omitzero"`
+	Members     []string        `json:"members,omitzero"` // of a set
 	Allowed     Allowed         `json:"allowed"`
 	Call        CapabilityCall  `json:"call"`
 	Setup       CapabilitySetup `json:"setup"`
 	Credential  string          `json:"credential,omitzero"`
+	Policy      *Policy         `json:"policy,omitzero"` // its limits
 }
 
 // Allowed is what a capability lets through.
@@ -215,7 +233,9 @@ type Secret struct {
 	Name           string   `json:"name"`
 	Aliases        []string `json:"aliases"`
 	Scope          string   `json:"scope"`
-	PinnedProvider string   `json:"pinnedProvider"` // "": not pinned
+	AttachedGroups []string `json:"attachedGroups,omitzero"` // scopes of the groups that may use it beside its own
+	PinnedProvider string   `json:"pinnedProvider"`          // "": not pinned
+	PinnedTenant   string   `json:"pinnedTenant,omitzero"`   // e.g. shop=my-store
 	Version        uint64   `json:"version"`
 	CreatedAtMs    int64    `json:"createdAtMs"`
 	RotatedAtMs    int64    `json:"rotatedAtMs,omitzero"`
@@ -235,8 +255,49 @@ type SecretList struct {
 type SecretCreate struct {
 	Name    string       `json:"name"`
 	Value   secret.Value `json:"value"`
-	Scope   string       `json:"scope,omitzero"` // global
+	Scope   string       `json:"scope,omitzero"` // global, workspace:W or group:W:G; default global
 	Aliases []string     `json:"aliases,omitzero"`
+	// Only, when not empty, are the patterns of the capabilities that the
+	// automatic credential may be used for; the others stay off for it.
+	Only []string `json:"only,omitzero"`
+}
+
+// SecretAttach is the body of POST and DELETE /aivault/secrets/REF/groups.
+type SecretAttach struct {
+	WorkspaceID string `json:"workspaceId"`
+	GroupID     string `json:"groupId"`
+}
+
+// SecretImport is the body of POST /aivault/secrets/import: all of it is done
+// in one change, or nothing.
+type SecretImport struct {
+	Entries []SecretEntry `json:"entries"`
+	Scope   string        `json:"scope,omitzero"`
+	DryRun  bool          `json:"dryRun,omitzero"`
+}
+
+// SecretEntry is one name with its value.
+type SecretEntry struct {
+	Name  string       `json:"name"`
+	Value secret.Value `json:"value"`
+}
+
+// SecretImported is the answer: what became, or would become, of each entry.
+type SecretImported struct {
+	DryRun  bool             `json:"dryRun,omitzero"`
+	Created []SecretImportOf `json:"created"`
+	Rotated []SecretImportOf `json:"rotated"`
+	Skipped []SecretImportOf `json:"skipped"`
+}
+
+// SecretImportOf is one line of an import's summary.
+type SecretImportOf struct {
+	Name           string   `json:"name"`
+	SecretID       string   `json:"secretId,omitzero"` // none in a dry run
+	PinnedProvider string   `json:"pinnedProvider,omitzero"`
+	Credential     string   `json:"credential,omitzero"`
+	Waiting        []string `json:"waiting,omitzero"`
+	Reason         string   `json:"reason,omitzero"` // of what was skipped
 }
 
 // SecretUpdate is the body of PATCH /aivault/secrets/REF. Aliases are added.
@@ -270,9 +331,16 @@ type Credential struct {
 	Problem   string            `json:"problem,omitzero"`
 	CreatedAt int64             `json:"createdAtMs"`
 	// The operator's exceptions:
-	CAs                 int   `json:"caCertificates,omitzero"`
-	AllowPrivateNetwork bool  `json:"allowPrivateNetwork,omitzero"`
-	AllowPorts          []int `json:"allowPorts,omitzero"`
+	CAs                 int      `json:"caCertificates,omitzero"`
+	AllowPrivateNetwork bool     `json:"allowPrivateNetwork,omitzero"`
+	AllowPorts          []int    `json:"allowPorts,omitzero"`
+	AllowHTTP           bool     `json:"allowHttp,omitzero"`
+	PublicParts         []string `json:"publicParts,omitzero"` // custom: fields whose values are no secrets
+	Only                []string `json:"only,omitzero"`        // capabilities that it may be used for, as patterns
+	Tenant              string   `json:"tenant,omitzero"`      // e.g. shop=my-store
+	// Notice is what its maker should know: that the registry has this host,
+	// say.
+	Notice string `json:"notice,omitzero"`
 }
 
 // CredentialList is the answer of GET /aivault/credentials.
@@ -284,13 +352,17 @@ type CredentialList struct {
 type CredentialCreate struct {
 	ID         string            `json:"id"`
 	Provider   string            `json:"provider"`
-	SecretRefs map[string]string `json:"secretRefs"` // field -> vault:secret:ID, id, name or alias
+	SecretRefs map[string]string `json:"secretRefs"`     // field -> vault:secret:ID, id, name or alias
+	Scope      string            `json:"scope,omitzero"` // global, workspace:W or group:W:G; default global
 	Auth       *AuthSpec         `json:"auth,omitzero"`
-	Hosts      []string          `json:"hosts,omitzero"` // name[:port]
+	Hosts      []string          `json:"hosts,omitzero"` // name[:port]; of a registry provider: the tenant's host
+	// PublicParts are fields of a custom provider whose values are no secrets.
+	PublicParts []string `json:"publicParts,omitzero"`
 	// The operator's exceptions, for this credential alone:
 	CAPEM               string `json:"caPem,omitzero"`
 	AllowPrivateNetwork bool   `json:"allowPrivateNetwork,omitzero"`
 	AllowPorts          []int  `json:"allowPorts,omitzero"`
+	AllowHTTP           bool   `json:"allowHttp,omitzero"` // plain http, to loopback or private addresses alone
 }
 
 // AuthSpec says how a credential authenticates. Templates name fields as

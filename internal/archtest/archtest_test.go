@@ -24,7 +24,7 @@ var rows = [][]string{
 	{"secret", "strictjson"},
 	{"durable", "redact", "term", "api", "standin"},
 	{"registry", "grant", "policy"},
-	{"keysource", "audit", "vault"},
+	{"keysource", "audit", "vault", "quota"},
 	{"egress", "auth"},
 	{"broker", "admin"},
 	{"peer", "server", "daemon", "client", "cli"},

@@ -33,6 +33,19 @@ const (
 	CredentialDeleted = "credential.deleted"
 	CapabilityCreated = "capability.created"
 	CapabilityDeleted = "capability.deleted"
+	SecretAttached    = "secret.attached"
+	SecretDetached    = "secret.detached"
+	SecretsImported   = "secrets.imported"
+	CapabilityOn      = "capability.enabled"
+	CapabilityOff     = "capability.disabled"
+	PolicySet         = "policy.set"
+	PolicyCleared     = "policy.cleared"
+	BindingSet        = "binding.set"
+	BindingDeleted    = "binding.deleted"
+	GrantAdded        = "grant.added"
+	GrantRemoved      = "grant.removed"
+	GrantReset        = "grant.reset"
+	GrantDefaultSet   = "grant.default"
 )
 
 // Caller is how a record names who asked.
@@ -64,7 +77,10 @@ type Record struct {
 	RequestID  string      `json:"requestId,omitzero"`
 	Caller     *Caller     `json:"caller,omitzero"`
 	Capability string      `json:"capability,omitzero"`
+	Set        string      `json:"set,omitzero"` // as which the capability was called
 	Credential string      `json:"credential,omitzero"`
+	Binding    string      `json:"binding,omitzero"` // that chose the credential
+	Grants     []string    `json:"grants,omitzero"`  // that permitted the call
 	Secrets    []SecretUse `json:"secrets,omitzero"`
 	Scope      string      `json:"scope,omitzero"`
 	Host       string      `json:"host,omitzero"`

@@ -18,6 +18,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -27,6 +28,7 @@ type Config struct {
 	Vault    *vault.Vault
 	Registry *registry.Registry
 	Egress   *egress.Client
+	Quota    *quota.Book      // nil: a call that a rate limit counts is refused
 	Clock    func() time.Time // default time.Now
 	// Refuse, when not nil, is why no call may be made by this process: a
 	// build that does not know the development variables found one set.

@@ -44,6 +44,7 @@ type Destination struct {
 	Host         string // name[:port] as policy decided
 	AllowPrivate bool   // loopback and private addresses
 	AllowPorts   []int  // beside 443
+	AllowHTTP    bool   // plain http, to loopback and private addresses alone; without a port: 80
 	Roots        []byte // PEM, beside the system's; a connection is shared only under equal Roots
 	PathPrefix   string // the login's, put before the path and after Additions.PathPrefix; not secret
 }

@@ -14,12 +14,13 @@ import (
 type Caller struct {
 	UID       uint32
 	GID       uint32
-	PID       int32  // 0 when the peer lives in another pid namespace
-	StartedAt int64  // the process's start, in clock ticks since boot; 0 when unknown
-	User      string // name of UID, or "" when the system knows none
-	Program   string // the executable's name as the process shows it: a claim
-	Contained bool   // the peer lives in a container
-	Operator  bool   // may change the vault
+	PID       int32    // 0 when the peer lives in another pid namespace
+	StartedAt int64    // the process's start, in clock ticks since boot; 0 when unknown
+	User      string   // name of UID, or "" when the system knows none
+	Groups    []uint32 // of the connection's process, GID included; nil when unknown
+	Program   string   // the executable's name as the process shows it: a claim
+	Contained bool     // the peer lives in a container
+	Operator  bool     // may change the vault
 }
 
 // Scope is whose a secret or credential is. The zero Scope is global.

@@ -24,6 +24,7 @@ type Provider struct {
 	CallerQuery   []string           `json:"callerQuery,omitzero"`
 	Logins        []Login            `json:"logins"`
 	Capabilities  []Capability       `json:"capabilities"`
+	Sets          []Set              `json:"sets,omitzero"`
 	Client        *ClientEnvironment `json:"client,omitzero"`
 	Notes         []string           `json:"notes,omitzero"`
 }
@@ -50,7 +51,8 @@ type HostParam struct {
 	Name    string   `json:"name"`
 	Kind    string   `json:"kind"` // tenant or region
 	Pattern string   `json:"pattern,omitzero"`
-	Values  []string `json:"values,omitzero"` // regions
+	Values  []string `json:"values,omitzero"`  // regions
+	Default string   `json:"default,omitzero"` // region: when none is named
 	About   string   `json:"about,omitzero"`
 }
 
@@ -104,6 +106,17 @@ type Capability struct {
 	IssuesToken []string `json:"issuesToken,omitzero"` // JSON pointers to new tokens in answers
 	MatchHeader []string `json:"matchHeader,omitzero"` // "Name: value" that the request must carry; of one name, any
 	Note        string   `json:"note,omitzero"`
+}
+
+// Set is a name for several capabilities of a provider. Its id may be one of
+// its members': a call on it then goes to whichever member admits it.
+type Set struct {
+	ID          string   `json:"id"`
+	Description string   `json:"description"`
+	Members     []string `json:"members"`
+	// Default is the member whose default call is the set's; when absent it is
+	// the member that bears the set's id, if one does.
+	Default string `json:"default,omitzero"`
 }
 
 // Default is the call that leaving out method and path means. An empty part

@@ -7,17 +7,22 @@ import (
 )
 
 // StateVersion is the version of the sealed state's format.
-const StateVersion = 1
+const StateVersion = 2
 
 // State is everything that the vault seals. docs/vault-format.md specifies
 // its encoding. A State reached through a Snapshot must not be changed.
 type State struct {
-	Version      int          `json:"version"`
-	Secrets      []Secret     `json:"secrets"`
-	Credentials  []Credential `json:"credentials"`
-	Capabilities []Capability `json:"capabilities"` // custom ones
-	AuditKey     string       `json:"auditKey"`     // Ed25519 seed, base64url, that signs the log's checkpoints
-	AuditHead    audit.Head   `json:"auditHead"`    // where the log stood when this state was sealed
+	Version      int           `json:"version"`
+	Secrets      []Secret      `json:"secrets"`
+	Credentials  []Credential  `json:"credentials"`
+	Capabilities []Capability  `json:"capabilities"` // custom ones
+	Switches     []api.Switch  `json:"switches"`     // capabilities turned on and off, in order
+	Policies     []api.Policy  `json:"policies"`
+	Bindings     []api.Binding `json:"bindings"`
+	Grants       []api.Grant   `json:"grants"`
+	GrantDefault string        `json:"grantDefault"` // api.GrantAllow or api.GrantDeny
+	AuditKey     string        `json:"auditKey"`     // Ed25519 seed, base64url, that signs the log's checkpoints
+	AuditHead    audit.Head    `json:"auditHead"`    // where the log stood when this state was sealed
 }
 
 // Secret is a secret's description with its sealed value.
@@ -26,6 +31,7 @@ type Secret struct {
 	Name        string   `json:"name"`
 	Aliases     []string `json:"aliases,omitzero"`
 	Scope       string   `json:"scope"`              // as grant.Scope writes it
+	Groups      []string `json:"groups,omitzero"`    // scopes of the groups that it is attached to
 	Pin         string   `json:"pin,omitzero"`       // provider that the value belongs to
 	PinTenant   string   `json:"pinTenant,omitzero"` // and the tenant, where its host has one
 	Field       string   `json:"field,omitzero"`     // the pinned provider's field that the value fills
@@ -51,6 +57,10 @@ type Credential struct {
 	CAPEM               string            `json:"caPem,omitzero"` // the operator's exceptions
 	AllowPrivateNetwork bool              `json:"allowPrivateNetwork,omitzero"`
 	AllowPorts          []int             `json:"allowPorts,omitzero"`
+	AllowHTTP           bool              `json:"allowHttp,omitzero"`
+	PublicParts         []string          `json:"publicParts,omitzero"` // custom providers: fields that are no secrets
+	HostParams          map[string]string `json:"hostParams,omitzero"`  // registry providers: what fills the braces of their hosts
+	Only                []string          `json:"only,omitzero"`        // patterns of the capabilities that it may be used for; none: all
 	CreatedAtMs         int64             `json:"createdAtMs"`
 }
 
