@@ -107,7 +107,7 @@ const tellPatience = time.Second
 // for its status is enough. Where that fails, the daemon looks when it is next
 // asked for something.
 func (c *Client) tellDaemon(ctx context.Context, method, path string) {
-	if c.inside == nil || method == get || path == api.RouteUnlock { // an unlock takes nothing away
+	if c.inside == nil || method == get || path == api.RouteUnlock || path == api.RouteExplain { // these take nothing away
 		return
 	}
 	r, ok := daemon.ReadRunning(c.cfg.Env.Dir)

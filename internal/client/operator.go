@@ -100,6 +100,91 @@ func (c *Client) DeleteCapability(ctx context.Context, id string) (api.Capabilit
 	return ask[api.CapabilityDetail](ctx, c, c.operator, del, api.RouteCapabilities+"/"+escape(id), nil)
 }
 
+// AttachSecret lets a group use a secret of its workspace, or a global one.
+func (c *Client) AttachSecret(ctx context.Context, ref string, r api.SecretAttach) (api.Secret, error) {
+	return ask[api.Secret](ctx, c, c.operator, post, api.RouteSecrets+"/"+escape(ref)+"/groups", r)
+}
+
+// DetachSecret undoes AttachSecret.
+func (c *Client) DetachSecret(ctx context.Context, ref string, r api.SecretAttach) (api.Secret, error) {
+	return ask[api.Secret](ctx, c, c.operator, del, api.RouteSecrets+"/"+escape(ref)+"/groups", r)
+}
+
+// ImportSecrets stores many secrets in one change.
+func (c *Client) ImportSecrets(ctx context.Context, r api.SecretImport) (api.SecretImported, error) {
+	return ask[api.SecretImported](ctx, c, c.operator, post, api.RouteSecrets+"/import", r)
+}
+
+// EnableCapabilities turns capabilities on.
+func (c *Client) EnableCapabilities(ctx context.Context, r api.SwitchRequest) (api.Switched, error) {
+	return ask[api.Switched](ctx, c, c.operator, post, api.RouteCapabilities+"/enable", r)
+}
+
+// DisableCapabilities turns capabilities off.
+func (c *Client) DisableCapabilities(ctx context.Context, r api.SwitchRequest) (api.Switched, error) {
+	return ask[api.Switched](ctx, c, c.operator, post, api.RouteCapabilities+"/disable", r)
+}
+
+// Policies lists every policy.
+func (c *Client) Policies(ctx context.Context) (api.PolicyList, error) {
+	return ask[api.PolicyList](ctx, c, c.operator, get, api.RoutePolicies, nil)
+}
+
+// Policy is the policy of one capability.
+func (c *Client) Policy(ctx context.Context, capability string) (api.PolicyList, error) {
+	return ask[api.PolicyList](ctx, c, c.operator, get, api.RoutePolicies+"/"+escape(capability), nil)
+}
+
+// SetPolicy changes the limits that r names.
+func (c *Client) SetPolicy(ctx context.Context, r api.PolicyChange) (api.PolicyList, error) {
+	return ask[api.PolicyList](ctx, c, c.operator, post, api.RoutePolicies, r)
+}
+
+// ClearPolicy lifts every limit of a capability.
+func (c *Client) ClearPolicy(ctx context.Context, capability string) (api.PolicyList, error) {
+	return ask[api.PolicyList](ctx, c, c.operator, del, api.RoutePolicies+"/"+escape(capability), nil)
+}
+
+// Bindings lists every binding.
+func (c *Client) Bindings(ctx context.Context) (api.BindingList, error) {
+	return ask[api.BindingList](ctx, c, c.operator, get, api.RouteBindings, nil)
+}
+
+// Bind sets which credential calls of a capability use.
+func (c *Client) Bind(ctx context.Context, r api.BindingCreate) (api.Binding, error) {
+	return ask[api.Binding](ctx, c, c.operator, post, api.RouteBindings, r)
+}
+
+// Unbind removes a binding.
+func (c *Client) Unbind(ctx context.Context, r api.BindingDelete) (api.Binding, error) {
+	return ask[api.Binding](ctx, c, c.operator, del, api.RouteBindings, r)
+}
+
+// Grants lists every grant.
+func (c *Client) Grants(ctx context.Context) (api.GrantList, error) {
+	return ask[api.GrantList](ctx, c, c.operator, get, api.RouteGrants, nil)
+}
+
+// AddGrant adds a grant.
+func (c *Client) AddGrant(ctx context.Context, r api.GrantAdd) (api.Grant, error) {
+	return ask[api.Grant](ctx, c, c.operator, post, api.RouteGrants, r)
+}
+
+// RemoveGrant removes a grant.
+func (c *Client) RemoveGrant(ctx context.Context, id string) (api.GrantList, error) {
+	return ask[api.GrantList](ctx, c, c.operator, del, api.RouteGrants+"/"+escape(id), nil)
+}
+
+// ResetGrants removes every grant of a user or group.
+func (c *Client) ResetGrants(ctx context.Context, r api.ConsumerRef) (api.GrantList, error) {
+	return ask[api.GrantList](ctx, c, c.operator, post, api.RouteGrants+"/reset", r)
+}
+
+// SetGrantDefault sets what callers without a grant may do.
+func (c *Client) SetGrantDefault(ctx context.Context, r api.GrantDefault) (api.GrantList, error) {
+	return ask[api.GrantList](ctx, c, c.operator, post, api.RouteGrants+"/default", r)
+}
+
 // Audit returns the newest records of the audit log, oldest first.
 func (c *Client) Audit(ctx context.Context, limit int) (api.AuditList, error) {
 	return ask[api.AuditList](ctx, c, c.operator, get, api.RouteAudit+"?limit="+strconv.Itoa(limit), nil)

@@ -37,7 +37,11 @@ func (c *Client) Proxy(ctx context.Context, call api.Call, body Body) (a *Answer
 		if err := c.unlockFirst(ctx); err != nil {
 			return nil, err
 		}
-		return c.proxyParts(ctx, call, body)
+		resp, err := c.sendParts(ctx, api.RouteProxy, call, body)
+		if err != nil {
+			return nil, err
+		}
+		return answerOf(ctx, resp)
 	}
 	err = c.unlocking(ctx, api.RouteProxy, func() error {
 		resp, err := c.send(ctx, c.calls, http.MethodPost, api.RouteProxy, call)
@@ -50,8 +54,24 @@ func (c *Client) Proxy(ctx context.Context, call api.Call, body Body) (a *Answer
 	return a, err
 }
 
-// proxyParts sends a body as the second part of the request, as it is read.
-func (c *Client) proxyParts(ctx context.Context, call api.Call, body Body) (*Answer, error) {
+// Explain asks what Proxy would do with the same call, which is not made.
+func (c *Client) Explain(ctx context.Context, call api.Call, body Body) (e api.Explanation, err error) {
+	if body.Reader == nil {
+		return ask[api.Explanation](ctx, c, c.calls, post, api.RouteExplain, call)
+	}
+	if err := c.unlockFirst(ctx); err != nil {
+		return e, err
+	}
+	resp, err := c.sendParts(ctx, api.RouteExplain, call, body)
+	if err != nil {
+		return e, err
+	}
+	defer resp.Body.Close()
+	return e, readAnswer(resp, &e)
+}
+
+// sendParts sends a body as the second part of a request, as it is read.
+func (c *Client) sendParts(ctx context.Context, route string, call api.Call, body Body) (*http.Response, error) {
 	if call.Request.Body != nil {
 		return nil, api.Errorf(api.InvalidRequest, "a call has one body")
 	}
@@ -68,7 +88,7 @@ func (c *Client) proxyParts(ctx context.Context, call api.Call, body Body) (*Ans
 	}
 	head.WriteString("\r\n")
 	tail := "\r\n--" + boundary + "--\r\n"
-	req, err := newRequest(ctx, http.MethodPost, api.RouteProxy)
+	req, err := newRequest(ctx, http.MethodPost, route)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +98,7 @@ func (c *Client) proxyParts(ctx context.Context, call api.Call, body Body) (*Ans
 		req.ContentLength = int64(head.Len()) + body.Length + int64(len(tail))
 	}
 	req.Body = io.NopCloser(io.MultiReader(&head, body.Reader, bytes.NewReader([]byte(tail))))
-	resp, err := c.roundTrip(c.calls, req)
-	if err != nil {
-		return nil, err
-	}
-	return answerOf(ctx, resp)
+	return c.roundTrip(c.calls, req)
 }
 
 // answerOf tells an upstream's answer from the daemon's own.
