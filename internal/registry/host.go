@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/idna"
@@ -80,6 +82,41 @@ func validLabel(host, l string) error {
 		}
 	}
 	return nil
+}
+
+// address reads name[:port], where name is a valid host or an IP address, and
+// returns the one form of it: an IPv6 address has brackets only before a port.
+func address(s string) (string, bool) {
+	host, port, hasPort := s, "", false
+	if inside, ok := strings.CutPrefix(s, "["); ok {
+		var rest string
+		if host, rest, ok = strings.Cut(inside, "]"); !ok || !strings.Contains(host, ":") {
+			return "", false
+		}
+		if port, hasPort = strings.CutPrefix(rest, ":"); !hasPort && rest != "" {
+			return "", false
+		}
+	} else if strings.Count(s, ":") == 1 {
+		host, port, hasPort = strings.Cut(s, ":")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); hasPort && (err != nil || n == 0 || strconv.FormatUint(n, 10) != port) {
+		return "", false
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		// One spelling an address, and none that wraps another address.
+		if a.Zone() != "" || a.Is4In6() || a.String() != host {
+			return "", false
+		}
+	} else if ValidHost(host) != nil {
+		return "", false
+	}
+	switch {
+	case !hasPort:
+		return host, true
+	case strings.Contains(host, ":"):
+		return "[" + host + "]:" + port, true
+	}
+	return host + ":" + port, true
 }
 
 func nonASCIIHost(s string) error {

@@ -18,6 +18,7 @@ type Registry struct {
 	ids          []string // sorted
 	providers    map[string]*Provider
 	capabilities map[string]capabilityAt
+	sets         map[string]setAt
 	claims       map[string]Claim // by folded name
 	authHeaders  map[string]bool
 	hosts        map[string]string
@@ -27,6 +28,11 @@ type Registry struct {
 type capabilityAt struct {
 	provider   *Provider
 	capability *Capability
+}
+
+type setAt struct {
+	provider *Provider
+	set      *Set
 }
 
 type hostPattern struct {
@@ -75,6 +81,7 @@ func index(providers []*Provider) (*Registry, error) {
 	r := &Registry{
 		providers:    make(map[string]*Provider, len(providers)),
 		capabilities: map[string]capabilityAt{},
+		sets:         map[string]setAt{},
 		claims:       map[string]Claim{},
 		authHeaders:  map[string]bool{},
 		hosts:        map[string]string{},
@@ -87,6 +94,9 @@ func index(providers []*Provider) (*Registry, error) {
 		r.ids = append(r.ids, p.ID)
 		for i := range p.Capabilities {
 			r.capabilities[p.Capabilities[i].ID] = capabilityAt{p, &p.Capabilities[i]}
+		}
+		for i := range p.Sets {
+			r.sets[p.Sets[i].ID] = setAt{p, &p.Sets[i]}
 		}
 		for _, s := range p.Secrets {
 			for _, name := range append([]string{s.Name}, s.Aliases...) {
@@ -135,6 +145,13 @@ func (r *Registry) Provider(id string) *Provider { return r.providers[id] }
 func (r *Registry) Capability(id string) (*Provider, *Capability) {
 	at := r.capabilities[id]
 	return at.provider, at.capability
+}
+
+// Set returns nil, nil for an id that is no set of the registry. An id may be
+// a set's and a capability's at once.
+func (r *Registry) Set(id string) (*Provider, *Set) {
+	at := r.sets[id]
+	return at.provider, at.set
 }
 
 // Claims says which provider a secret's name or alias belongs to. Names are
