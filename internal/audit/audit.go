@@ -70,6 +70,9 @@ type SecretUse struct {
 	Version uint64 `json:"version"`
 }
 
+// MaxGrants is how many grants one record names at most.
+const MaxGrants = 16
+
 // Record is one line, less what the log itself adds in front: seq, prev and
 // atMs. Nothing in it is ever a secret, a query value or a body.
 type Record struct {
@@ -77,10 +80,7 @@ type Record struct {
 	RequestID  string      `json:"requestId,omitzero"`
 	Caller     *Caller     `json:"caller,omitzero"`
 	Capability string      `json:"capability,omitzero"`
-	Set        string      `json:"set,omitzero"` // as which the capability was called
 	Credential string      `json:"credential,omitzero"`
-	Binding    string      `json:"binding,omitzero"` // that chose the credential
-	Grants     []string    `json:"grants,omitzero"`  // that permitted the call
 	Secrets    []SecretUse `json:"secrets,omitzero"`
 	Scope      string      `json:"scope,omitzero"`
 	Host       string      `json:"host,omitzero"`
@@ -98,6 +98,9 @@ type Record struct {
 	Redactions int         `json:"redactions,omitzero"`
 	Generation uint64      `json:"generation,omitzero"` // of a change: the vault generation it makes
 	Hash       string      `json:"hash,omitzero"`       // of vault.committed: hash of the vault file
+	Set        string      `json:"set,omitzero"`        // as which the capability was called
+	Binding    string      `json:"binding,omitzero"`    // that chose the credential
+	Grants     []string    `json:"grants,omitzero"`     // that permitted the call, at most MaxGrants
 }
 
 // Head is a position in the log: everything up to and including line Seq.

@@ -36,6 +36,9 @@ func appendBody(dst []byte, r *Record) ([]byte, error) {
 	if len(r.Secrets) > maxSecrets {
 		return dst, fmt.Errorf("audit: a record with %d secrets, at most %d are possible", len(r.Secrets), maxSecrets)
 	}
+	if len(r.Grants) > MaxGrants {
+		return dst, fmt.Errorf("audit: a record with %d grants, at most %d are possible", len(r.Grants), MaxGrants)
+	}
 	start := len(dst)
 	e := encoder{b: dst, limit: longString, idLimit: longString}
 	e.record(r)
@@ -82,6 +85,11 @@ func (e *encoder) record(r *Record) {
 		e.b = strconv.AppendUint(append(e.b, `,"generation":`...), r.Generation, 10)
 	}
 	e.str(`,"hash":`, r.Hash)
+	e.str(`,"set":`, r.Set)
+	e.str(`,"binding":`, r.Binding)
+	if len(r.Grants) > 0 {
+		e.grants(r.Grants)
+	}
 	e.b = append(e.b, '}')
 }
 
@@ -108,6 +116,17 @@ func (e *encoder) secrets(used []SecretUse) {
 		e.quote(s.ID, e.idLimit)
 		e.b = strconv.AppendUint(append(e.b, `,"version":`...), s.Version, 10)
 		e.b = append(e.b, '}')
+	}
+	e.b = append(e.b, ']')
+}
+
+func (e *encoder) grants(ids []string) {
+	e.b = append(e.b, `,"grants":[`...)
+	for i, id := range ids {
+		if i > 0 {
+			e.b = append(e.b, ',')
+		}
+		e.quote(id, e.idLimit)
 	}
 	e.b = append(e.b, ']')
 }

@@ -138,6 +138,7 @@ func TestLinesAreBounded(t *testing.T) {
 		var r Record
 		fill(reflect.ValueOf(&r).Elem(), text)
 		r.Secrets = slices.Repeat(r.Secrets[:1], maxSecrets)
+		r.Grants = slices.Repeat(r.Grants[:1], MaxGrants)
 		line := encode(t, r)
 		if len(line)+1 > MaxLine {
 			t.Errorf("a line of %d bytes", len(line)+1)
@@ -148,6 +149,10 @@ func TestLinesAreBounded(t *testing.T) {
 		r.Secrets = append(r.Secrets, SecretUse{})
 		if _, err := appendBody(nil, &r); err == nil {
 			t.Error("17 secrets accepted")
+		}
+		r.Secrets, r.Grants = r.Secrets[:1], append(r.Grants, "")
+		if _, err := appendBody(nil, &r); err == nil {
+			t.Error("17 grants accepted")
 		}
 	}
 	if _, err := appendBody(nil, &Record{}); err == nil {
