@@ -23,6 +23,20 @@ func CheckAddr(a netip.Addr, allowPrivate bool) error {
 	return api.Errorf(api.PolicyViolation, "%s is never dialled", class)
 }
 
+// NeverAllowed says whether no exception lets a be dialled: it is link-local,
+// a metadata service's, multicast, unspecified or special otherwise.
+func NeverAllowed(a netip.Addr) bool { return CheckAddr(a, true) != nil }
+
+// checkPlain says whether a may be called over plain http: what everyone on
+// the way can read goes no further than this machine and its own network.
+func checkPlain(a netip.Addr) error {
+	if class, _ := classify(a); class == "" {
+		return api.Errorf(api.PolicyViolation, "a public address is never called over plain http").
+			WithHint("make the credential again without --allow-http")
+	}
+	return CheckAddr(a, true)
+}
+
 // A special is a range or address that the tables do not name as we need it:
 // what an operator may allow, and what not even an operator may.
 type special struct {

@@ -18,8 +18,8 @@ type target struct {
 }
 
 // url makes net/http send the target byte for byte, in HTTP/1.1 and 2 alike.
-func (t target) url(authority string) *url.URL {
-	return &url.URL{Scheme: "https", Host: authority, Opaque: t.path, RawQuery: t.query, ForceQuery: t.hasQuery}
+func (t target) url(scheme, authority string) *url.URL {
+	return &url.URL{Scheme: scheme, Host: authority, Opaque: t.path, RawQuery: t.query, ForceQuery: t.hasQuery}
 }
 
 // wireTarget joins what auth and the login add to the request's target.

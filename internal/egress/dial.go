@@ -24,6 +24,7 @@ type route struct {
 	host         string
 	port         uint16
 	allowPrivate bool
+	plain        bool           // without TLS, to loopback and private addresses alone
 	fixed        netip.AddrPort // dev builds: where it goes instead, without the guard
 	tls          *tls.Config
 }
@@ -34,7 +35,7 @@ func (c *Client) newRoute(to Destination, host string, port uint16, certificate 
 		return route{}, err
 	}
 	r := route{
-		cfg: &c.cfg, name: to.Host, host: host, port: port, allowPrivate: to.AllowPrivate,
+		cfg: &c.cfg, name: to.Host, host: host, port: port, allowPrivate: to.AllowPrivate, plain: to.AllowHTTP,
 		tls: &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			ServerName: host,
@@ -103,8 +104,9 @@ func systemResolver() func(context.Context, string) ([]netip.Addr, error) {
 	}
 }
 
-// connect makes one TLS connection. It is http.Transport's DialTLSContext:
-// what the transport believes to be the address is not used.
+// connect makes one connection, with TLS unless the route is plain. It is
+// http.Transport's DialTLSContext or DialContext: what the transport believes
+// to be the address is not used.
 func (r *route) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
 	defer cancel()
@@ -115,6 +117,9 @@ func (r *route) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := r.dial(ctx, targets)
 	if err != nil {
 		return nil, r.fault(ctx, err)
+	}
+	if r.plain {
+		return conn, nil
 	}
 	secured := tls.Client(conn, r.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -171,10 +176,14 @@ func (r *route) vet(target netip.AddrPort) error {
 	if r.cfg.OwnListeners != nil && listens(r.cfg.OwnListeners(), target) {
 		return api.Errorf(api.PolicyViolation, "%s leads back to aivault itself", r.name)
 	}
-	if r.fixed.IsValid() && target == r.fixed {
+	check := func(a netip.Addr) error { return CheckAddr(a, r.allowPrivate) }
+	switch {
+	case r.plain:
+		check = checkPlain
+	case r.fixed.IsValid() && target == r.fixed:
 		return nil
 	}
-	if err := CheckAddr(target.Addr(), r.allowPrivate); err != nil {
+	if err := check(target.Addr()); err != nil {
 		e := api.AsError(err)
 		refused := api.Errorf(e.Code, "%s leads elsewhere: %s", r.name, e.Message)
 		refused.Hint = e.Hint

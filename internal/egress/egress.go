@@ -43,8 +43,8 @@ type Additions struct {
 type Destination struct {
 	Host         string // name[:port] as policy decided
 	AllowPrivate bool   // loopback and private addresses
-	AllowPorts   []int  // beside 443
-	AllowHTTP    bool   // plain http, to loopback and private addresses alone; without a port: 80
+	AllowPorts   []int  // beside 443, and 80 with AllowHTTP
+	AllowHTTP    bool   // plain http instead of TLS, to loopback and private addresses alone; without a port: 80
 	Roots        []byte // PEM, beside the system's; a connection is shared only under equal Roots
 	PathPrefix   string // the login's, put before the path and after Additions.PathPrefix; not secret
 }
@@ -104,7 +104,8 @@ func New(cfg Config) *Client {
 // Send sends one request and returns when the answer's header is there.
 // Errors are api errors: policy_violation (address, port, a field set twice),
 // upstream_unreachable, upstream_timeout, invalid_request (body length),
-// auth_failed (an addition that cannot be sent). Their text names the host
+// auth_failed (an addition that cannot be sent, a client certificate without
+// TLS). Their text names the host
 // and the cause, and nothing of the request. The answer's Body ends with
 // io.EOF or with such an error too.
 //
@@ -143,7 +144,7 @@ func (c *Client) CloseIdle() {
 // roundTrip sends the assembled request and takes the answer's header.
 func (c *call) roundTrip(method string, target target, header http.Header, body Body) (*Response, error) {
 	req := &http.Request{
-		Method: method, URL: target.url(c.pool.authority), Host: c.pool.authority, Header: header,
+		Method: method, URL: target.url(c.pool.scheme, c.pool.authority), Host: c.pool.authority, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	var count func() int64

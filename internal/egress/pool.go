@@ -23,12 +23,14 @@ import (
 const maxPools = 256
 
 // A pool holds the connections that one kind of call may share: same host and
-// port, same exceptions, same roots, same client certificate.
+// port, same exceptions, same roots, same client certificate, all of them TLS
+// or all plain.
 type pool struct {
 	to          Destination // PathPrefix is no part of it
 	certificate *tls.Certificate
 	route       route
 	name        string // host[:port], for error texts
+	scheme      string // https, or http for what AllowHTTP lets through
 	authority   string // the Host header
 	transport   *http.Transport
 
@@ -47,6 +49,7 @@ type pools struct {
 // fits says whether a call may use the pool.
 func (p *pool) fits(to *Destination, certificate *tls.Certificate) bool {
 	return p.to.AllowPrivate == to.AllowPrivate &&
+		p.to.AllowHTTP == to.AllowHTTP &&
 		slices.Equal(p.to.AllowPorts, to.AllowPorts) &&
 		bytes.Equal(p.to.Roots, to.Roots) &&
 		sameCertificate(p.certificate, certificate)
@@ -158,17 +161,24 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	if err != nil {
 		return nil, err
 	}
-	if port == 0 {
-		port = 443
+	scheme, usual := "https", 443
+	if to.AllowHTTP {
+		scheme, usual = "http", 80
+		if certificate != nil {
+			return nil, api.Errorf(api.AuthFailed, "%s: a client certificate cannot be shown over plain http", to.Host)
+		}
 	}
-	p := &pool{to: to, certificate: certificate, name: to.Host, authority: host}
+	if port == 0 {
+		port = usual
+	}
+	p := &pool{to: to, certificate: certificate, name: to.Host, scheme: scheme, authority: host}
 	if strings.Contains(host, ":") {
 		p.authority = "[" + host + "]"
 	}
-	if port != 443 {
+	if port != usual {
 		p.authority += ":" + strconv.Itoa(port)
 	}
-	if port != 443 && !c.cfg.AnyPort && !slices.Contains(to.AllowPorts, port) {
+	if port != usual && !(to.AllowHTTP && port == 443) && !c.cfg.AnyPort && !slices.Contains(to.AllowPorts, port) {
 		return nil, api.Errorf(api.PolicyViolation, "%s: port %d needs the operator's exception", p.name, port).
 			WithHint("the operator can allow it to one credential: aivault credential create ... --allow-port %d", port)
 	}
@@ -176,11 +186,19 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	if err != nil {
 		return nil, err
 	}
-	p.transport = &http.Transport{
-		DialTLSContext: p.route.connect,
-		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("egress speaks TLS only")
-		},
+	p.transport = c.newTransport(p)
+	return p, nil
+}
+
+// newTransport speaks one scheme alone: the other's connections cannot be
+// made.
+func (c *Client) newTransport(p *pool) *http.Transport {
+	none := func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("egress: a connection of the wrong kind")
+	}
+	t := &http.Transport{
+		DialTLSContext:         p.route.connect,
+		DialContext:            none,
 		Proxy:                  nil, // whatever the environment says
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
@@ -198,5 +216,12 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 			WriteByteTimeout: c.cfg.IdleTimeout,
 		},
 	}
-	return p, nil
+	if p.to.AllowHTTP {
+		t.DialTLSContext, t.DialContext = none, p.route.connect
+		// HTTP/2 is for TLS: over plain TCP both sides would have to believe
+		// in it unasked.
+		t.ForceAttemptHTTP2, t.Protocols = false, new(http.Protocols)
+		t.Protocols.SetHTTP1(true)
+	}
+	return t
 }

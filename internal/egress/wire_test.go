@@ -110,8 +110,8 @@ func TestTargetWithAdditions(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || got.url("h").RequestURI() != tt.want {
-			t.Errorf("%s: %s, %v; want %s", name, got.url("h").RequestURI(), err, tt.want)
+		if err != nil || got.url("https", "h").RequestURI() != tt.want {
+			t.Errorf("%s: %s, %v; want %s", name, got.url("https", "h").RequestURI(), err, tt.want)
 		}
 	}
 	// A name split off by ';' counts, though a canonical query may have none.
@@ -232,7 +232,7 @@ func FuzzAdditions(f *testing.F) {
 			return
 		}
 		var wire strings.Builder
-		req := &http.Request{Method: "GET", URL: target.url("h"), Host: "h", Header: header}
+		req := &http.Request{Method: "GET", URL: target.url("https", "h"), Host: "h", Header: header}
 		if err := req.Write(&wire); err != nil {
 			t.Fatalf("passed and cannot be sent: %v", err)
 		}
