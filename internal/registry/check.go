@@ -61,7 +61,10 @@ func (p *Provider) check() error {
 	if err := p.checkOwnHeaders(); err != nil {
 		return err
 	}
-	return p.checkCapabilities()
+	if err := p.checkCapabilities(); err != nil {
+		return err
+	}
+	return p.checkSets()
 }
 
 // checkLine wants one printable line of a bounded length.

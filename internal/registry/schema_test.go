@@ -95,6 +95,7 @@ const good = `{
     {"id": "acme/things-write", "description": "Write things.", "access": "write", "methods": ["POST", "DELETE"], "paths": ["/v1/things"],
      "hosts": ["api.acme.test"], "logins": ["oauth"], "issuesToken": ["/token"], "sensitive": true}
   ],
+  "sets": [{"id": "acme/all", "description": "All of it.", "members": ["acme/things", "acme/things-write"], "default": "acme/things"}],
   "client": {"baseUrl": "ACME_URL", "key": "ACME_KEY"}, "notes": ["A note."]
 }`
 
@@ -185,6 +186,15 @@ func TestParse(t *testing.T) {
 		{`"default": {"method": "GET", "path": "/v1/things"}`, `"default": {"path": "/v1/*"}`},
 		{`"X-Op: Read"`, `"X-Op"`},
 		{`"/token"]`, `"token"]`},
+		{`"id": "acme/all"`, `"id": "all"`},
+		{`"id": "acme/all"`, `"name": "acme/all"`},
+		{`"All of it."`, `""`},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things"]`},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "acme/things"]`},
+		{`"members": ["acme/things", "acme/things-write"], "default": "acme/things"`, `"members": ["acme/things", "acme/things-write"], "default": "x"`},
+		{`"pattern": "^[a-z0-9-]+$"`, `"pattern": "^[a-z0-9-]+$", "default": "a"`},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["A"]`},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["a", "a"]`},
 	} {
 		file := edit(t, c[0], c[1])
 		if _, err := Parse(file); err == nil {
@@ -231,12 +241,30 @@ func TestParse(t *testing.T) {
 		{`"hosts": ["api.acme.test"], "default"`, `"hosts": ["evil.test"], "default"`, "not one of"},
 		{`"hosts": ["api.acme.test"], "default"`, `"websocket": true, "default"`, "websocket"},
 		{`"default": {"method": "GET"`, `"default": {"method": "POST"`, "not one of"},
+		{`"id": "acme/all"`, `"id": "ecma/all"`, "acme/name"},
+		{`"id": "acme/all"`, `"id": "acme/things-write"`, ""}, // a member's id: good
+		{`"sets": [`, `"sets": [{"id": "acme/all", "description": "x", "members": ["acme/things", "acme/things-write"]}, `, "twice"},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "acme/none"]`, "no capability"},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "openai/models"]`, "no capability"},
+		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/all"`, "default is no member"},
+		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/things-write"`, "complete default call"},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["a"], "default": "b"`, "not one of the values"},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "default": "a"`, "not one of the values"},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "values": ["a"]`, "either"},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region"`, "either"},
+		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["a..b"]`, "no part of a host"},
 	} {
 		var file []byte
 		if file = edit(t, c.old, c.new); file == nil {
 			continue
 		}
 		_, err := Parse(file)
+		if c.why == "" {
+			if err != nil {
+				t.Errorf("%s: %v", c.new, err)
+			}
+			continue
+		}
 		if err == nil || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: error %v does not say %q", c.new, err, c.why)
 		}

@@ -59,7 +59,10 @@ func (p *Provider) FillHost(host string, params map[string]string) (filled strin
 		}
 	}
 	if !strings.Contains(host, "{") {
-		return host, p.hasHost(host)
+		if !p.hasHost(host) {
+			return "", false
+		}
+		return host, true
 	}
 	var b strings.Builder
 	for rest := host; rest != ""; {

@@ -2,8 +2,11 @@ package registry
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 )
 
 // templated returns a provider with hosts, parameters and patterns of its own.
@@ -77,4 +80,261 @@ func TestMatchHost(t *testing.T) {
 			t.Errorf("%q matches %v, %v", host, params, ok)
 		}
 	}
+}
+
+// Hosts of several parameters, of parameters beside hosts of everyone's, and
+// of such as more than one choice of parameters could give.
+func TestMatchHostOfSeveral(t *testing.T) {
+	two := templated(t, `["{org}.{site}","{org}.up.{site}","acme.eu1.acme.com"]`,
+		`"hostParams":[{"name":"org","kind":"tenant","pattern":"^a[a-z]*|z$"},{"name":"site","kind":"region","values":["acme.com","eu1.acme.com"]}],`,
+		`"hostPatterns":["*.acme.com"],`)
+	unclear := templated(t, `["{a}-{b}.acme.com"]`,
+		`"hostParams":[{"name":"a","kind":"tenant","pattern":"^[a-z-]+$"},{"name":"b","kind":"tenant","pattern":"^[a-z-]+$"}],`, `"hostPatterns":["*.acme.com"],`)
+	same := templated(t, `["{a}.{a}.acme.com"]`, `"hostParams":[{"name":"a","kind":"tenant","pattern":"^[a-z]+$"}],`, `"hostPatterns":["*.acme.com"],`)
+	part := templated(t, `["{a}.{b}.acme.com","{a}.acme.eu"]`,
+		`"hostParams":[{"name":"a","kind":"tenant","pattern":"^[a-z]+$"},{"name":"b","kind":"tenant","pattern":"^[a-z]+$"}],`, `"hostPatterns":["*.acme.com","*.acme.eu"],`)
+	for _, c := range []struct {
+		p    *Provider
+		host string
+		want string
+	}{
+		{two, "abc.acme.com", "org=abc site=acme.com"},
+		{two, "abc.up.eu1.acme.com", "org=abc site=eu1.acme.com"},
+		{two, "abc.eu1.acme.com", "org=abc site=eu1.acme.com"},
+		{two, "z.acme.com", "org=z site=acme.com"},
+		{two, "az.acme.com", "org=az site=acme.com"},
+		{two, "bz.acme.com", ""}, // each half of an alternative is anchored
+		{two, "ab1.acme.com", ""},
+		{two, "acme.eu1.acme.com", ""},
+		{two, "acme.acme.com", "org=acme site=acme.com"},
+		{unclear, "x-y.acme.com", "a=x b=y"},
+		{unclear, "x-y-z.acme.com", ""},
+		{same, "x.x.acme.com", "a=x"},
+		{same, "x.y.acme.com", ""},
+		{part, "x.y.acme.com", "a=x b=y"},
+		{part, "x.acme.eu", ""}, // says one of the two
+	} {
+		var got []string
+		params, _ := c.p.MatchHost(c.host)
+		for _, k := range slices.Sorted(maps.Keys(params)) {
+			got = append(got, k+"="+params[k])
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s matches %v, want %s", c.host, got, c.want)
+		}
+	}
+	if _, ok := two.FillHost("{org}.{site}", map[string]string{"org": "acme", "site": "eu1.acme.com"}); ok {
+		t.Error("filling gave a host of everyone's")
+	}
+	if got := two.Tenant(map[string]string{"site": "acme.com", "org": "a"}); got != "org=a" {
+		t.Errorf("tenant %q", got)
+	}
+	if got := unclear.Tenant(map[string]string{"b": "y", "a": "x", "c": "z"}); got != "a=x,b=y" {
+		t.Errorf("tenant %q", got)
+	}
+	if two.Defaults() != nil || shops(t).Defaults() != nil {
+		t.Error("a tenant has a default")
+	}
+	if d := sites(t).Defaults(); !maps.Equal(d, map[string]string{"site": "acme.com"}) {
+		t.Error(d)
+	}
+}
+
+// A region that the host does not say has its default.
+func TestMatchHostDefault(t *testing.T) {
+	p := templated(t, `["{org}.acme.com","{org}.{zone}.acme.com"]`,
+		`"hostParams":[{"name":"org","kind":"tenant","pattern":"^[a-z]+$"},{"name":"zone","kind":"region","values":["eu","us"],"default":"us"}],`,
+		`"hostPatterns":["*.acme.com"],`)
+	for host, zone := range map[string]string{"x.acme.com": "us", "x.eu.acme.com": "eu", "x.us.acme.com": "us"} {
+		if params, ok := p.MatchHost(host); !ok || !maps.Equal(params, map[string]string{"org": "x", "zone": zone}) {
+			t.Errorf("%s matches %v", host, params)
+		}
+	}
+	if _, ok := p.MatchHost("x.ap.acme.com"); ok {
+		t.Error("an unknown zone")
+	}
+}
+
+func TestFillHost(t *testing.T) {
+	for _, c := range []struct {
+		p      *Provider
+		host   string
+		params map[string]string
+		want   string
+	}{
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "my-store"}, "my-store.myshopify.com"},
+		{shops(t), "{shop}.myshopify.com", nil, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": ""}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "a.b"}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "A"}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "a-"}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "evil.test/"}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "{shop}"}, ""},
+		{shops(t), "{shop}.myshopify.com", map[string]string{"shop": "a", "site": "b"}, ""},
+		{shops(t), "{shop}.evil.test", map[string]string{"shop": "a"}, ""},
+		{shops(t), "{shop", map[string]string{"shop": "a"}, ""},
+		{shops(t), "evil.test", map[string]string{"shop": "a"}, ""},
+		{shops(t), "", map[string]string{"shop": "a"}, ""},
+		{sites(t), "api.{site}", map[string]string{"site": "eu1.acme.com"}, "api.eu1.acme.com"},
+		{sites(t), "logs.{site}", map[string]string{"site": "acme.eu"}, "logs.acme.eu"},
+		{sites(t), "api.{site}", map[string]string{"site": "us2.acme.com"}, ""},
+		{sites(t), "api.{site}", map[string]string{"site": "evil.test"}, ""},
+	} {
+		filled, ok := c.p.FillHost(c.host, c.params)
+		if filled != c.want || ok != (c.want != "") {
+			t.Errorf("%s with %v is %q, %v", c.host, c.params, filled, ok)
+		}
+	}
+	plain := templated(t, `["api.acme.com"]`, "", "")
+	if filled, ok := plain.FillHost("api.acme.com", nil); !ok || filled != "api.acme.com" {
+		t.Error("a host without parameters")
+	}
+	if _, ok := plain.FillHost("api.acme.com", map[string]string{"x": "y"}); ok {
+		t.Error("a parameter that there is not")
+	}
+	if d := plain.Defaults(); d == nil || len(d) != 0 {
+		t.Error(d)
+	}
+	if _, ok := plain.MatchHost("api.acme.com"); ok {
+		t.Error("matches a host without parameters")
+	}
+}
+
+func selfHosted(t testing.TB) *Provider {
+	return templated(t, `["{host}"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"tenant"}],`, "")
+}
+
+func TestSelfHosted(t *testing.T) {
+	p := selfHosted(t)
+	for host, want := range map[string]string{
+		"hass.local": "hass.local", "hass": "hass", "hass.local:8123": "hass.local:8123", "10.0.0.7:8123": "10.0.0.7:8123",
+		"10.0.0.7": "10.0.0.7", "fd00::7": "fd00::7", "[fd00::7]": "fd00::7", "[fd00::7]:8123": "[fd00::7]:8123",
+		"": "", "HASS": "", "hass.": "", "hass:0": "", "hass:08123": "", "hass:65536": "", "hass:": "", "hass:+1": "", ":8123": "",
+		"http://hass": "", "hass/x": "", "a@hass": "", "127.1": "", "0x7f.1": "", "010.0.0.7": "", "::ffff:10.0.0.7": "", "fe80::1%eth0": "",
+		"FD00::7": "", "[hass]:1": "", "[fd00::7": "", "[fd00::7]x": "", "fd00::7:": "", "a,b": "", "host=a": "",
+	} {
+		params, ok := p.MatchHost(host)
+		if ok != (want != "") || ok && !maps.Equal(params, map[string]string{"host": want}) {
+			t.Errorf("%q matches %v", host, params)
+			continue
+		}
+		if !ok {
+			continue
+		}
+		if filled, ok := p.FillHost("{host}", params); !ok || filled != want {
+			t.Errorf("%q fills to %q", host, filled)
+		}
+		if got := p.Tenant(params); got != "host="+want {
+			t.Errorf("tenant %q", got)
+		}
+	}
+	for _, bad := range []map[string]string{nil, {"host": ""}, {"host": "[fd00::7]"}, {"host": "a/b"}, {"host": "a", "x": "b"}, {"x": "b"}} {
+		if filled, ok := p.FillHost("{host}", bad); ok {
+			t.Errorf("%v gives %q", bad, filled)
+		}
+	}
+	if filled, ok := p.FillHost("{host}.evil.test", map[string]string{"host": "a"}); ok {
+		t.Error(filled)
+	}
+	if p.Defaults() != nil {
+		t.Error("a self-hosted provider has a default host")
+	}
+	for _, c := range [][3]string{
+		{`["{host}.acme.com"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"tenant"}],`, ``},
+		{`["{host}","api.acme.com"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"tenant"}],`, ``},
+		{`["{site}"]`, `"selfHosted":true,"hostParams":[{"name":"site","kind":"tenant"}],`, ``},
+		{`["{host}"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"region"}],`, ``},
+		{`["{host}"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"tenant","pattern":"^a$"}],`, ``},
+		{`["{host}"]`, `"selfHosted":true,"hostParams":[{"name":"host","kind":"tenant"}],`, `"hostPatterns":["*.acme.com"],`},
+		{`["api.acme.com"]`, `"selfHosted":true,`, ``},
+		{`["{host}"]`, `"hostParams":[{"name":"host","kind":"tenant","pattern":"^a$"}],`, `"hostPatterns":["*.acme.com"],`},
+		{`["api.{site}"]`, `"hostParams":[{"name":"site","kind":"region","values":["com","acme.eu"]}],`, `"hostPatterns":["*.acme.eu"],`},
+		{`["api.{site}"]`, `"hostParams":[{"name":"site","kind":"region","pattern":"^acme$"}],`, `"hostPatterns":["*.acme.eu"],`},
+		{`["api.{site}"]`, `"hostParams":[{"name":"site","kind":"region","values":["acme.com","acme.eu"]}],`, `"hostPatterns":["*.acme.eu"],`},
+		{`["api{site}"]`, `"hostParams":[{"name":"site","kind":"region","values":["acme.eu"]}],`, `"hostPatterns":["*.acme.eu"],`},
+		{`["{site}"]`, `"hostParams":[{"name":"site","kind":"region","values":["api.acme.eu"]}],`, `"hostPatterns":["*.acme.eu"],`},
+	} {
+		if _, err := Parse(withHosts(c[0], c[1], c[2])); err == nil {
+			t.Errorf("Parse accepts %v", c)
+		}
+	}
+}
+
+// Whatever can be filled matches with the very parameters it was filled with,
+// in every provider of the registry and for every host with parameters; and
+// the host is within hostPatterns.
+func TestFilledHostsMatch(t *testing.T) {
+	all := []*Provider{shops(t), sites(t), selfHosted(t)}
+	r := load(t)
+	for _, id := range r.Providers() {
+		if p := r.Provider(id); len(p.HostParams) > 0 {
+			all = append(all, p)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := rapid.SampledFrom(all).Draw(t, "provider")
+		params := map[string]string{}
+		for i := range p.HostParams {
+			h := &p.HostParams[i]
+			var values *rapid.Generator[string]
+			switch {
+			case p.SelfHosted:
+				values = rapid.StringMatching(`[a-z0-9.:\[\]-]{1,12}`)
+			case len(h.Values) > 0:
+				values = rapid.SampledFrom(h.Values)
+			default:
+				values = rapid.OneOf(rapid.StringMatching(h.Pattern), rapid.StringMatching(`[a-zA-Z0-9.-]{0,70}`))
+			}
+			params[h.Name] = values.Draw(t, h.Name)
+		}
+		host := rapid.SampledFrom(slices.Collect(p.templates)).Draw(t, "host")
+		filled, ok := p.FillHost(host, params)
+		if !ok || !strings.Contains(host, "{") {
+			return
+		}
+		if !p.SelfHosted && !p.covers(filled) {
+			t.Fatalf("%s left %v: %s", p.ID, p.HostPatterns, filled)
+		}
+		if back, ok := p.MatchHost(filled); !ok || !maps.Equal(back, params) {
+			t.Fatalf("%s matches %v, filled with %v", filled, back, params)
+		}
+	})
+}
+
+// Whatever matches is a valid host within hostPatterns that filling gives
+// back.
+func FuzzMatchHost(f *testing.F) {
+	for _, s := range []string{"my-store.myshopify.com", "api.eu1.acme.com", "x.y", "[::1]:80", "a.b.myshopify.com", "myshopify.com"} {
+		f.Add(s)
+	}
+	all := []*Provider{shops(f), sites(f), selfHosted(f)}
+	r := load(f)
+	for _, id := range r.Providers() {
+		all = append(all, r.Provider(id))
+	}
+	f.Fuzz(func(t *testing.T, host string) {
+		for _, p := range all {
+			params, ok := p.MatchHost(host)
+			if !ok {
+				continue
+			}
+			if !p.SelfHosted && (ValidHost(host) != nil || !p.covers(host)) {
+				t.Fatalf("%s: %+q matches %v", p.ID, host, params)
+			}
+			found := false
+			for h := range p.templates {
+				filled, ok := p.FillHost(h, params)
+				if ok && strings.Contains(h, "{") {
+					again, ok := p.MatchHost(filled)
+					if !ok || !maps.Equal(again, params) {
+						t.Fatalf("%s: %+q gives %v, and %+q gives %v", p.ID, host, params, filled, again)
+					}
+					found = found || filled == host || p.SelfHosted
+				}
+			}
+			if !found {
+				t.Fatalf("%s: %+q matches %v, and nothing fills to it", p.ID, host, params)
+			}
+		}
+	})
 }
