@@ -25,8 +25,8 @@ const creatingName = "creating"
 var createdMark = []byte(`"event":"` + audit.VaultCreated + `"`)
 
 // secretMark is how the log tells that a vault has held a secret: whatever
-// was done to one.
-var secretMark = []byte(`"event":"secret.`)
+// was done to one (secret.*) or to several (secrets.*).
+var secretMark = []byte(`"event":"secret`)
 
 // ours are the entries that may lie in a vault directory before there is a
 // vault.
@@ -226,7 +226,7 @@ func (v *Vault) create(ctx context.Context, who *audit.Caller, r keysource.Reque
 		return err
 	}
 	h := header{Format: formatVersion, ID: id, Generation: 1, Previous: noPrevious, Dev: v.cfg.Dev, Key: key.Params}
-	return v.firstState(ctx, log, "", h, key, &State{Version: StateVersion}, who)
+	return v.firstState(ctx, log, "", h, key, newState(), who)
 }
 
 // firstState commits a state without secrets, and opens the vault for this

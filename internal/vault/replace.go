@@ -38,7 +38,7 @@ func (v *Vault) replace(ctx context.Context, who *audit.Caller, r keysource.Requ
 	if err != nil {
 		return v.errOccupied("its audit log is broken", err)
 	}
-	st := &State{Version: StateVersion, AuditKey: v.auditKey(ctx)}
+	st := v.keptState(ctx)
 	cfg := v.keyConfig(h.ID)
 	old := h.Key
 	key, err := v.prepareKey(ctx, cfg, old, r)
@@ -84,17 +84,23 @@ func neverUsed(log *audit.Log) (last uint64, err error) {
 	return last, err
 }
 
-// auditKey is the signing key of the vault that is replaced, so that one key
-// verifies the whole log; "" for a new one where the old vault does not open.
-func (v *Vault) auditKey(ctx context.Context) string {
+// keptState is what the new vault starts with: nothing, where the old one does
+// not open. Else it keeps the signing key, so that one key verifies the whole
+// log, and what was set to narrow the calls, so that changing the key of a
+// vault that is still empty lets nobody in.
+func (v *Vault) keptState(ctx context.Context) *State {
+	st := newState()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.marker.locked(v.now()) {
-		return ""
+		return st
 	}
 	s, err := v.reopen(ctx, true)
 	if err != nil {
-		return ""
+		return st
 	}
-	return s.state.AuditKey
+	old := s.state.clone()
+	st.AuditKey = old.AuditKey
+	st.Switches, st.Policies, st.Grants, st.GrantDefault = old.Switches, old.Policies, old.Grants, old.GrantDefault
+	return st
 }

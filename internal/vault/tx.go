@@ -57,9 +57,6 @@ func (tx *Tx) NewID() string {
 // Now is the change's time in milliseconds.
 func (tx *Tx) Now() int64 { return tx.now }
 
-// roomPerEntry bounds what an entry takes beside its sealed value.
-const roomPerEntry = 4 << 10
-
 // finish checks the changed state before anything of it is recorded.
 func (tx *Tx) finish(base *Snapshot) error {
 	if tx.err != nil {
@@ -74,10 +71,8 @@ func (tx *Tx) finish(base *Snapshot) error {
 	if err := st.check(); err != nil {
 		return api.Errorf(api.Internal, "vault: refuse the changed state: %w", err)
 	}
-	size := 0
 	for i := range st.Secrets {
 		s := &st.Secrets[i]
-		size += len(s.Value) + roomPerEntry
 		if old := base.Secret(s.ID); old != nil && sealedAlike(old, s) {
 			continue
 		}
@@ -85,10 +80,8 @@ func (tx *Tx) finish(base *Snapshot) error {
 			return err
 		}
 	}
-	for i := range st.Credentials {
-		size += len(st.Credentials[i].CAPEM) + roomPerEntry
-	}
-	if size += len(st.Capabilities) * roomPerEntry; size > maxFile && len(st.Secrets) >= len(base.state.Secrets) {
+	// A vault that is full can still be made smaller.
+	if size := st.size(); size > maxFile && size > base.state.size() {
 		return api.Errorf(api.InvalidRequest, "the vault is full")
 	}
 	return nil

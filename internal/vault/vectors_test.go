@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
@@ -22,11 +24,16 @@ import (
 	"moldable.sh/aivault/internal/strictjson"
 )
 
-var updateVectors = flag.Bool("update", false, "write vectors/vault-v1.json anew")
+var updateVectors = flag.Bool("update", false, "write vectors/vault-v2.json anew")
 
-const vectorFile = "../../vectors/vault-v1.json"
+// The files of version 1 are what earlier versions of this code made. They
+// stay as they are and go on opening.
+const (
+	vectorFile   = "../../vectors/vault-v2.json"
+	vectorFileV1 = "../../vectors/vault-v1.json"
+)
 
-// vectors is vectors/vault-v1.json. Files are by name below the vault's
+// vectors is a file of vectors. Files in it are by name below the vault's
 // directory; kek.key lies in the installation's default place.
 type vectors struct {
 	Format   string          `json:"format"`
@@ -79,7 +86,8 @@ func vectorState(t testing.TB, v *Vault) {
 		value string
 	}{
 		{Secret{ID: "openai-key", Name: "OPENAI_API_KEY", Scope: "global", Pin: "openai", Field: "secret", Version: 1}, "sk-example"},
-		{Secret{ID: "shop-key", Name: "SHOP", Aliases: []string{"STORE"}, Scope: "group:acme:web", Pin: "shopify", PinTenant: "acme", Version: 7}, "shp \u00e9\u4e16\u0000 end"},
+		{Secret{ID: "shop-key", Name: "SHOP", Aliases: []string{"STORE"}, Scope: "workspace:acme", Groups: []string{"group:acme:web", "group:acme:ops"},
+			Pin: "shopify", PinTenant: "shop=acme", Version: 7}, "shp \u00e9\u4e16\u0000 end"},
 	} {
 		_, err := v.Update(t.Context(), audit.Record{Event: audit.SecretCreated, Caller: vectorCaller, Object: s.s.ID}, func(tx *Tx) error {
 			s.s.CreatedAtMs = tx.Now()
@@ -93,6 +101,38 @@ func vectorState(t testing.TB, v *Vault) {
 		})
 		must(t, err)
 	}
+	_, err := v.Update(t.Context(), audit.Record{Event: audit.GrantAdded, Caller: vectorCaller}, func(tx *Tx) error {
+		vectorRules(tx.State, tx.Now())
+		return nil
+	})
+	must(t, err)
+}
+
+// vectorRules fills every member of a state that version 2 brought.
+func vectorRules(st *State, now int64) {
+	st.Credentials[0].Only = []string{"openai/models", "*-read"}
+	st.Credentials[1].HostParams = map[string]string{"shop": "acme"}
+	st.Credentials = append(st.Credentials, Credential{ID: "wiki", Provider: "wiki", Scope: "group:acme:web",
+		Secrets: map[string]string{"user": "openai-key", "secret": "shop-key"}, Hosts: []string{"wiki.internal:8080"},
+		Auth:                &api.AuthSpec{Type: "multi-header", Headers: []api.AuthField{{Name: "X-User", ValueTemplate: "{{user}}"}, {Name: "X-Key", ValueTemplate: "{{secret}}"}}},
+		AllowPrivateNetwork: true, AllowPorts: []int{8080}, AllowHTTP: true, PublicParts: []string{"user"}, CreatedAtMs: now})
+	st.Capabilities = append(st.Capabilities, Capability{ID: "wiki/pages", Provider: "wiki", Credential: "wiki",
+		Hosts: []string{"wiki.internal:8080"}, Methods: []string{"GET"}, Paths: []string{"/pages"}, CreatedAtMs: now})
+	st.Switches = []api.Switch{{Pattern: "openai/*", On: false}, {Pattern: "openai/models", On: true}}
+	st.Policies = []api.Policy{{Capability: "openai/models", RatePerMinute: 5, RatePerCallerPerMinute: 2, MaxRequestBodyBytes: 1 << 20, MaxResponseBodyBytes: 1 << 30,
+		ResponseBlock: []string{"email", "\u00e9"}, AllowQuery: []string{"limit"}, DenyQuery: []string{"admin"},
+		RequireJSON: []api.RequireJSON{{Pointer: "/model", Values: []string{"small", "large"}}}}}
+	uid, gid := uint32(1001), uint32(0)
+	st.Bindings = []api.Binding{
+		{ID: "binding-1", Capability: "openai/*", Credential: "openai-key", Scope: "global", CreatedAtMs: now},
+		{ID: "binding-2", Capability: "openai/*", Credential: "openai-key", Scope: "group:acme:web", Consumer: &api.Consumer{UID: &uid, User: "agent"}, CreatedAtMs: now},
+	}
+	st.Grants = []api.Grant{
+		{ID: "grant-1", Consumer: api.Consumer{UID: &uid, User: "agent"}, Capabilities: []string{"openai/*", "*-read"}, WorkspaceID: "acme", GroupID: "web",
+			StrictScope: true, RatePerMinute: 60, ExpiresAtMs: now + 28_800_000, CreatedAtMs: now},
+		{ID: "grant-2", Consumer: api.Consumer{GID: &gid, Group: "wheel"}, Capabilities: []string{}, CreatedAtMs: now},
+	}
+	st.GrantDefault = api.GrantDeny
 }
 
 // filesOf is what a vector stores of a vault.
@@ -133,7 +173,7 @@ func makeExample(t testing.TB, name string, seed byte, r keysource.Request) (exa
 }
 
 func makeContexts() []contextVector {
-	s := &Secret{ID: "shop-key", Scope: "group:acme:web", Pin: "shopify", PinTenant: "acme", Version: 7}
+	s := &Secret{ID: "shop-key", Scope: "group:acme:web", Pin: "shopify", PinTenant: "shop=acme", Version: 7}
 	const id = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
 	hexes := func(fields ...[]byte) (out []string) {
 		for _, f := range fields {
@@ -175,7 +215,7 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		f[doc][len(f[doc])-100] ^= 4
 	})
 	add("header says unused", "the header is authenticated with the state", file, swap(doc, `"used":true`, `"used":false`))
-	add("another generation", "the header is authenticated with the state", file, swap(doc, `"generation":3`, `"generation":4`))
+	add("another generation", "the header is authenticated with the state", file, swap(doc, `"generation":4`, `"generation":5`))
 	add("white space in the header", "a header has one encoding", file, swap(doc, `,"used"`, `, "used"`))
 	add("no version", "the version is unknown", file, swap(doc, `{"aivaultVault":1,`, `{`))
 	add("unknown member", "it is a newer format", file, swap(doc, `,"used"`, `,"more":1,"used"`))
@@ -196,8 +236,8 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		f[log] = bytes.Join(bytes.SplitAfter(f[log], []byte("\n"))[:3], nil)
 	})
 	add("head's line changed", "the state's head is not in the log", file, func(f map[string][]byte) {
-		i := bytes.LastIndex(f[log], []byte("secret.created"))
-		f[log] = slices.Concat(f[log][:i], []byte("secret.deleted"), f[log][i+len("secret.deleted"):])
+		i := bytes.LastIndex(f[log], []byte("grant.added"))
+		f[log] = slices.Concat(f[log][:i], []byte("grant.reset"), f[log][i+len("grant.added"):])
 	})
 	add("another vault's key", "the key file names another vault", file, swap(key, `"vault":"`+v.seen.header.ID, `"vault":"`+strings.Repeat("b", 26)))
 	add("unknown member in the key file", "it is a newer format", file, swap(key, `,"keys"`, `,"more":1,"keys"`))
@@ -219,9 +259,28 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		}))
 		add(name, why, file, func(f map[string][]byte) { f[doc] = slices.Concat(line, []byte("\n"), sealed) })
 	}
-	odd("unknown member in the state", "it is a newer format", strings.Replace(file.State, `{"version":1,`, `{"version":1,"more":1,`, 1))
-	odd("newer state", "the version is unknown", strings.Replace(file.State, `{"version":1,`, `{"version":2,`, 1))
-	odd("two secrets of one id", "ids are unique", strings.Replace(file.State, `"id":"shop-key"`, `"id":"openai-key"`, 1))
+	edit := func(name, why, old, text string) {
+		if !strings.Contains(file.State, old) {
+			t.Fatalf("%q is not in the state", old)
+		}
+		odd(name, why, strings.Replace(file.State, old, text, 1))
+	}
+	edit("unknown member in the state", "it is a newer format", `{"version":2,`, `{"version":2,"more":1,`)
+	edit("newer state", "the version is unknown", `{"version":2,`, `{"version":3,`)
+	edit("older state with newer members", "version 1 has no such members", `{"version":2,`, `{"version":1,`)
+	edit("two secrets of one id", "ids are unique", `"id":"shop-key"`, `"id":"openai-key"`)
+	edit("null list", "lists are never null", `"policies":[`, `"policies":null,"more":[`)
+	edit("missing list", "every list is there", `"switches":[{"pattern":"openai/*","on":false},{"pattern":"openai/models","on":true}],`, ``)
+	edit("no default for callers without a grant", "it is one of two", `"grantDefault":"deny",`, ``)
+	edit("attached to a workspace", "only groups can be attached", `"group:acme:ops"`, `"workspace:acme"`)
+	edit("attached across workspaces", "no workspace lends to another", `"group:acme:ops"`, `"group:other:ops"`)
+	edit("attached twice", "a group is attached once", `"group:acme:ops"`, `"group:acme:web"`)
+	edit("two bindings of one id", "ids are unique", `"bindingId":"binding-2"`, `"bindingId":"binding-1"`)
+	edit("two grants of one id", "ids are unique", `"grantId":"grant-2"`, `"grantId":"grant-1"`)
+	edit("a grant for nobody", "a consumer is one user or one group", `"gid":0,`, ``)
+	edit("a grant for a user and a group", "a consumer is one user or one group", `"gid":0,`, `"uid":0,"gid":0,`)
+	edit("a grant for a group of no workspace", "a group is in a workspace", `"workspaceId":"acme",`, ``)
+	edit("a grant below no limit", "a negative number is none", `"rateLimitPerMinute":60`, `"rateLimitPerMinute":-60`)
 
 	log2, err := v.Audit(t.Context())
 	must(t, err)
@@ -234,6 +293,9 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 	_, err = v.commit(t.Context(), log2, change{mustSnapshot(t, v).gen, mustSnapshot(t, v).next(), pinned(s.state), s.keys, audit.Record{Event: audit.SecretUpdated}})
 	must(t, err)
 	out = append(out, refusal{Name: "pinned elsewhere", Why: "a value belongs to its pin", Value: "openai-key", Files: filesOf(t, v.cfg)})
+	_, err = v.commit(t.Context(), log2, change{mustSnapshot(t, v).gen, mustSnapshot(t, v).next(), rented(s.state), s.keys, audit.Record{Event: audit.SecretUpdated}})
+	must(t, err)
+	out = append(out, refusal{Name: "another tenant", Why: "a value belongs to its tenant", Value: "shop-key", Files: filesOf(t, v.cfg)})
 	old := maps.Clone(filesOf(t, v.cfg))
 	old[doc] = file.Files[doc]
 	out = append(out, refusal{Name: "old copy", Why: "the log knows of later documents", Files: old})
@@ -246,12 +308,18 @@ func pinned(st *State) *State {
 	return out
 }
 
+func rented(st *State) *State {
+	out := st.clone()
+	out.Secrets[1].PinTenant = "shop=evil"
+	return out
+}
+
 func makeVectors(t testing.TB) []byte {
 	file, v := makeExample(t, "key file", 1, keysource.Request{Provider: keysource.File,
 		Key: secret.FromString("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f")})
 	phrase, _ := makeExample(t, "passphrase", 2, passRequest("correct horse battery staple"))
 	env, _ := makeExample(t, "environment variable", 3, envRequest(envKey))
-	all := vectors{Format: "aivault vault, version 1: docs/vault-format.md", Contexts: makeContexts(), Vaults: []example{file, phrase, env}}
+	all := vectors{Format: "aivault vault, version 1, with a state of version 2: docs/vault-format.md", Contexts: makeContexts(), Vaults: []example{file, phrase, env}}
 	all.Refused = makeRefusals(t, file, phrase, v)
 	out, err := json.MarshalIndent(all, "", "  ")
 	must(t, err)
@@ -266,8 +334,21 @@ func TestVectorsAreCurrent(t *testing.T) {
 		must(t, os.WriteFile(vectorFile, made, 0o644))
 	}
 	if stored := read(t, vectorFile); !bytes.Equal(stored, made) {
-		t.Error("vectors/vault-v1.json is not what this code makes: a new format needs a new version")
+		t.Error("vectors/vault-v2.json is not what this code makes: a new format needs a new version")
 	}
+}
+
+// plaintext is the sealed state as it is in the file.
+func plaintext(t testing.TB, doc []byte, k *keyring) (plain string) {
+	t.Helper()
+	_, line, sealed, err := splitDocument(doc)
+	must(t, err)
+	must(t, k.use(func(state, _ []byte) error {
+		b, err := unseal(state, sealed, line)
+		plain = string(b)
+		return err
+	}))
+	return plain
 }
 
 // lay writes a vector's files as a vault.
@@ -284,9 +365,23 @@ func lay(t testing.TB, files map[string][]byte) Config {
 	return cfg
 }
 
+// No code makes version 1 any more, so its file must never change.
+func TestVectorsOfVersion1AreFrozen(t *testing.T) {
+	const want = "9018b7b3db5c3b61f4c33a9a3a9e6b7635a87670fd5a9b8516c84222b6145592"
+	if got := fileHash(read(t, vectorFileV1)); got != want {
+		t.Errorf("%s was changed: its hash is %s", vectorFileV1, got)
+	}
+}
+
 func TestVectors(t *testing.T) {
+	for name, file := range map[string]string{"v1": vectorFileV1, "v2": vectorFile} {
+		t.Run(name, func(t *testing.T) { testVectors(t, file) })
+	}
+}
+
+func testVectors(t *testing.T, file string) {
 	var all vectors
-	must(t, strictjson.Unmarshal(read(t, vectorFile), &all))
+	must(t, strictjson.Unmarshal(read(t, file), &all))
 	for _, c := range all.Contexts {
 		var fields [][]byte
 		for _, f := range c.Fields {
@@ -306,10 +401,17 @@ func TestVectors(t *testing.T) {
 				must(t, err)
 			}
 			s := mustSnapshot(t, x)
-			plain, err := strictjson.Marshal(s.state)
-			must(t, err)
-			if string(plain) != e.State {
+			if plain := plaintext(t, e.Files["vault.aiv"], s.keys); plain != e.State {
 				t.Errorf("state = %s", plain)
+			}
+			// What was read is what was sealed, or its migration.
+			want, err := decodeState([]byte(e.State))
+			must(t, err)
+			if d := cmp.Diff(want, s.state); d != "" {
+				t.Error(d)
+			}
+			if again, err := strictjson.Marshal(s.state); err != nil || file == vectorFile && string(again) != e.State {
+				t.Errorf("state = %s, %v", again, err)
 			}
 			if state, wrap := keysHex(s.keys); state != e.StateKey || wrap != e.WrappingKey {
 				t.Errorf("keys = %s, %s", state, wrap)
