@@ -16,11 +16,12 @@ import (
 	"moldable.sh/aivault/internal/grant"
 )
 
-// Lookup identifies peers and remembers the names of users. The zero Lookup
+// Lookup identifies peers and remembers the names and groups of users. The zero Lookup
 // is ready to use; its methods may be called concurrently.
 type Lookup struct {
-	mu    sync.Mutex
-	names map[uint32]cachedName
+	mu     sync.Mutex
+	names  map[uint32]cachedName
+	groups map[uint32]cachedGroups
 }
 
 type cachedName struct {
@@ -29,13 +30,15 @@ type cachedName struct {
 }
 
 const (
-	nameFor  = time.Minute // a renamed user is seen after so long
+	nameFor  = time.Minute // a renamed user, or another group of theirs, is seen after so long
 	maxNames = 1024
 )
 
 // Of names the process that connected. Operator is set for the daemon's own
 // user and root, unless the peer lives in a container: its pid is 0 or
 // unreadable, it has more than one NSpid, or its user namespace is another.
+// A peer whose groups cannot be told is an error: it may be that one of them
+// is what limits it.
 func (l *Lookup) Of(c *net.UnixConn) (grant.Caller, error) {
 	who, err := identify(c)
 	if err != nil {
@@ -43,6 +46,9 @@ func (l *Lookup) Of(c *net.UnixConn) (grant.Caller, error) {
 	}
 	who.Operator = isOperator(who, uint32(os.Geteuid()))
 	who.User = l.name(who.UID)
+	if who.Groups, err = l.groupsOf(c, who); err != nil {
+		return grant.Caller{}, err
+	}
 	return who, nil
 }
 
@@ -64,6 +70,7 @@ func Self() grant.Caller {
 	return grant.Caller{
 		UID:       uid,
 		GID:       uint32(os.Getegid()),
+		Groups:    selfGroups(),
 		PID:       int32(os.Getpid()),
 		StartedAt: selfStartedAt(),
 		User:      new(Lookup).name(uid),
