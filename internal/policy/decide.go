@@ -26,23 +26,47 @@ func Decide(c *Capability, r *Request) (Decision, error) {
 	if len(c.Hosts) == 0 {
 		return Decision{}, api.Errorf(api.PolicyViolation, "capability %s has no host", c.ID)
 	}
+	if isTemplate(c.Hosts[0]) {
+		return Decision{}, api.Errorf(api.PolicyViolation, "the host of capability %s is not known: it differs from account to account", c.ID)
+	}
 	if !slices.Contains(c.Methods, r.method) {
 		return Decision{}, api.Errorf(api.PolicyViolation, "%s allows the methods %s, not %s", c.ID, strings.Join(c.Methods, ", "), r.method)
 	}
-	best := -1
-	for i := range c.Paths {
-		if c.Paths[i].match(r.segments) && (best < 0 || c.Paths[i].rank > c.Paths[best].rank) {
-			best = i
-		}
-	}
-	if best < 0 {
+	best := c.bestRule(r)
+	if best == nil {
 		return Decision{}, api.Errorf(api.PolicyViolation, "%s allows the paths %s, not %s", c.ID, someRules(c.Paths), quote(r.path)).
 			WithHint("aivault capability describe %s", c.ID)
 	}
 	if err := matchHeaders(c, r); err != nil {
 		return Decision{}, err
 	}
-	return Decision{Host: c.Hosts[0], Rule: c.Paths[best].text}, nil
+	return Decision{Host: c.Hosts[0], Rule: best.text}, nil
+}
+
+// Admits says whether the capability's methods, paths and headers admit r,
+// whatever its hosts and whether it is off, and how specific the path rule is
+// that does: PathRule.Specificity of the best one.
+func (c *Capability) Admits(r *Request) (rank int, ok bool) {
+	if !slices.Contains(c.Methods, r.method) {
+		return 0, false
+	}
+	best := c.bestRule(r)
+	if best == nil || matchHeaders(c, r) != nil {
+		return 0, false
+	}
+	return best.rank, true
+}
+
+// bestRule is the most specific rule that admits the request's path, nil when
+// none does.
+func (c *Capability) bestRule(r *Request) *PathRule {
+	var best *PathRule
+	for i := range c.Paths {
+		if p := &c.Paths[i]; p.match(r.segments) && (best == nil || p.rank > best.rank) {
+			best = p
+		}
+	}
+	return best
 }
 
 // matchHeaders checks the headers that tell one operation from another where
