@@ -8,6 +8,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
+	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/registry"
 )
@@ -28,8 +29,9 @@ func newCatalog(r *registry.Registry) *catalog { return &catalog{registry: r} }
 type provider struct {
 	id        string
 	entry     *registry.Provider // nil for a custom provider
-	hosts     map[string]bool    // registry: every host that a call may go to
-	bareHosts []string           // registry: those hosts without ports, sorted
+	hosts     map[string]bool    // registry: every host that a call may go to, as the registry writes it
+	templated bool               // registry: some of them have parameters
+	bareHosts []string           // registry: else those hosts without ports, sorted
 	rules     policy.Rules
 	fields    map[string]registry.SecretName // registry: by field
 	logins    map[*registry.Login]login      // registry
@@ -50,8 +52,14 @@ type capability struct {
 	entry    *registry.Capability // nil for a custom capability
 	only     string               // custom: the one credential that it is restricted to
 	policy   *policy.Capability   // nil when err is set
+	hosts    []string             // registry provider: the policy's hosts, as the registry writes them
 	logins   []*registry.Login    // registry provider: those that it may use, in order
 	err      error                // why every call of it is refused
+	// templated says that the policy's hosts have parameters yet, which each
+	// credential fills.
+	templated bool
+	admin     bool    // off until it is turned on by its own id
+	alone     *target // the capability as a call names it
 }
 
 func (c *catalog) provider(id string) *provider {
@@ -104,7 +112,10 @@ func (c *catalog) compileProvider(entry *registry.Provider) *provider {
 	for i := range entry.Capabilities {
 		p.addHosts(entry.HostsOf(&entry.Capabilities[i]))
 	}
-	p.bareHosts = bareHosts(maps.Keys(p.hosts))
+	p.templated = templated(slices.Collect(maps.Keys(p.hosts)))
+	if !p.templated {
+		p.bareHosts = bareHosts(maps.Keys(p.hosts))
+	}
 	return p
 }
 
@@ -123,11 +134,14 @@ func (c *catalog) capability(id string) *capability {
 	if def == nil {
 		return nil
 	}
-	compiled := &capability{id: id, provider: c.provider(entry.ID), entry: def, logins: entry.LoginsOf(def)}
-	compiled.policy, compiled.err = policy.Compile(id, entry.ID, entry.HostsOf(def), def.Methods, def.Paths)
+	compiled := &capability{
+		id: id, provider: c.provider(entry.ID), entry: def, logins: entry.LoginsOf(def),
+		hosts: entry.HostsOf(def), templated: templated(entry.HostsOf(def)), admin: def.Access == "admin",
+	}
+	compiled.alone = &target{id: id, provider: compiled.provider, members: []*capability{compiled}}
+	compiled.policy, compiled.err = compileRules(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
 	if compiled.err == nil {
 		compiled.policy.MatchHeader = def.MatchHeader
-		compiled.policy.Off = def.Access == "admin"
 		if def.Default != nil {
 			compiled.policy.DefaultMethod, compiled.policy.DefaultPath = def.Default.Method, def.Default.Path
 		}
@@ -168,7 +182,7 @@ func (c *capability) mayUse(l *registry.Login) bool {
 	if len(hosts) == 0 {
 		hosts = c.provider.entry.Hosts
 	}
-	for _, h := range c.policy.Hosts {
+	for _, h := range c.hosts {
 		if !slices.Contains(hosts, h) {
 			return false
 		}
@@ -213,7 +227,7 @@ func Enabled(r *registry.Registry, providerID string, fields map[string]string) 
 	var ids []string
 	for i := range p.entry.Capabilities {
 		one := c.capability(p.entry.Capabilities[i].ID)
-		if one != nil && one.err == nil && !one.policy.Off && one.loginFor(has) != nil {
+		if one != nil && one.err == nil && grant.On(nil, one.id, one.admin) && one.loginFor(has) != nil {
 			ids = append(ids, one.id)
 		}
 	}

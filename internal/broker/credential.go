@@ -17,8 +17,9 @@ import (
 type credential struct {
 	*vault.Credential
 	scope    grant.Scope
-	visible  bool      // its scope can be read; no call sees it otherwise
-	provider *provider // without an entry: a custom provider
+	visible  bool          // its scope can be read; no call sees it otherwise
+	attached []grant.Scope // groups that it is attached to
+	provider *provider     // without an entry: a custom provider
 	checked  sync.Once
 	problem  error           // after checked
 	own      login           // a custom provider's, after checked
@@ -26,8 +27,10 @@ type credential struct {
 	roots    []byte
 	// hosts are those that the secrets may go to, without ports, sorted: what
 	// else runs there may know them too.
-	hosts []string
-	index *index
+	hosts  []string
+	params map[string]string // a templated provider's: what fills its hosts
+	filled map[string]string // a templated provider's: its hosts, filled
+	index  *index
 }
 
 func (c *credential) broken(why string) error {
@@ -55,8 +58,11 @@ func (c *credential) compile() error {
 			return c.broken("the secret of its field " + field + " is gone")
 		case s.Pin != "" && (c.provider.entry == nil || s.Pin != c.Provider):
 			return api.Errorf(api.PolicyViolation, "credential %q may not use secret %q, which is pinned to %s and goes nowhere else", c.ID, s.Name, s.Pin)
-		case !c.scope.Sees(s.ScopeOf()):
+		case !mayHold(c.scope, s):
 			return c.broken("the secret of its field " + field + " belongs to another scope")
+		}
+		if err := c.checkTenant(s); err != nil {
+			return err
 		}
 	}
 	if c.provider.entry != nil {
@@ -66,21 +72,32 @@ func (c *credential) compile() error {
 }
 
 func (c *credential) compileRegistry() error {
-	if c.Auth != nil || len(c.Hosts) > 0 || c.CAPEM != "" || c.AllowPrivateNetwork || len(c.AllowPorts) > 0 {
+	exceptions := c.CAPEM != "" || c.AllowPrivateNetwork || c.AllowHTTP || len(c.AllowPorts) > 0
+	if c.Auth != nil || len(c.Hosts) > 0 || len(c.PublicParts) > 0 || exceptions && !c.provider.entry.SelfHosted {
 		return api.Errorf(api.PolicyViolation, "credential %q has hosts, auth or exceptions of its own, but is pinned to %s, whose registry entry alone decides them", c.ID, c.Provider)
+	}
+	if err := c.checkHosts(); err != nil {
+		return err
 	}
 	for field := range c.Secrets {
 		if _, ok := c.provider.fields[field]; !ok {
 			return c.broken(c.Provider + " has no field of this name: " + field)
 		}
-		if c.public(field, c.index.snapshot.Secret(c.Secrets[field])) {
-			if c.publics == nil {
-				c.publics = map[string]bool{}
-			}
-			c.publics[field] = true
-		}
+		c.notePublic(field)
 	}
+	c.roots = []byte(c.CAPEM)
 	return nil
+}
+
+// notePublic keeps in mind that a field's value is no secret.
+func (c *credential) notePublic(field string) {
+	if !c.public(field, c.index.snapshot.Secret(c.Secrets[field])) {
+		return
+	}
+	if c.publics == nil {
+		c.publics = map[string]bool{}
+	}
+	c.publics[field] = true
 }
 
 func (c *credential) compileCustom() error {
@@ -88,12 +105,8 @@ func (c *credential) compileCustom() error {
 		return c.broken("it has no auth or no host")
 	}
 	for _, h := range c.Hosts {
-		_, port, err := policy.ParseHost(h)
-		if err != nil {
-			return c.broken(err.Error())
-		}
-		if port != 0 && port != 443 && !slices.Contains(c.AllowPorts, port) {
-			return c.broken("the port of " + h + " is not allowed")
+		if err := c.checkPort(h); err != nil {
+			return err
 		}
 	}
 	strategy, err := auth.New(*c.Auth)
@@ -107,7 +120,26 @@ func (c *credential) compileCustom() error {
 			return c.broken("it has no secret for its field " + f)
 		}
 	}
+	for _, f := range c.PublicParts {
+		if !slices.Contains(c.own.fields, f) {
+			return c.broken("its auth has no field that is called " + f)
+		}
+		c.notePublic(f)
+	}
 	return nil
+}
+
+// checkPort says why the credential's calls may not go to a host with its
+// port.
+func (c *credential) checkPort(host string) error {
+	_, port, err := policy.ParseHost(host)
+	switch {
+	case err != nil:
+		return c.broken(err.Error())
+	case port == 0 || port == 443 || port == 80 && c.AllowHTTP || slices.Contains(c.AllowPorts, port):
+		return nil
+	}
+	return c.broken("the port of " + host + " is not allowed")
 }
 
 // has says whether the credential fills a field.
@@ -119,13 +151,11 @@ func (c *credential) loginFor(one *capability) (l login, ok bool) {
 	if one.only != "" && one.only != c.ID {
 		return login{}, false
 	}
-	if c.provider.entry == nil {
-		for _, h := range one.policy.Hosts {
-			if slices.Contains(c.Hosts, h) {
-				return c.own, true
-			}
-		}
+	if !one.templated && !slices.ContainsFunc(one.policy.Hosts, c.mayReach) {
 		return login{}, false
+	}
+	if c.provider.entry == nil {
+		return c.own, true
 	}
 	found := one.loginFor(c.has)
 	if found == nil {
@@ -136,10 +166,18 @@ func (c *credential) loginFor(one *capability) (l login, ok bool) {
 
 // mayReach says whether calls of this credential may go to host at all.
 func (c *credential) mayReach(host string) bool {
-	if c.provider.entry != nil {
-		return c.provider.hosts[host]
+	switch p := c.provider; {
+	case p.entry == nil:
+		return slices.Contains(c.Hosts, host)
+	case !p.templated:
+		return p.hosts[host]
 	}
-	return slices.Contains(c.Hosts, host)
+	for _, h := range c.filled {
+		if h == host {
+			return true
+		}
+	}
+	return false
 }
 
 func bareHost(host string) string {
@@ -151,21 +189,35 @@ func bareHost(host string) string {
 }
 
 // public says whether a field's value is no secret: only where the registry
-// says so of the very field that the value is pinned to.
+// says so of the very field that the value is pinned to, or, of what is pinned
+// to no provider, where the operator did.
 func (c *credential) public(field string, s *vault.Secret) bool {
-	return c.provider.entry != nil && c.provider.fields[field].Public && s.Field == field
+	if c.provider.entry == nil {
+		return s.Pin == "" && slices.Contains(c.PublicParts, field)
+	}
+	return c.provider.fields[field].Public && s.Field == field
 }
 
 // destination is where the call goes, with this credential's exceptions.
 func (c *credential) destination(host string, l login) egress.Destination {
 	to := egress.Destination{Host: host, PathPrefix: l.pathPrefix}
-	if c.provider.entry == nil {
-		to.AllowPrivate, to.AllowPorts = c.AllowPrivateNetwork, c.AllowPorts
+	if p := c.provider.entry; p == nil || p.SelfHosted {
+		to.AllowPrivate, to.AllowPorts, to.AllowHTTP = c.AllowPrivateNetwork, c.AllowPorts, c.AllowHTTP
 		if len(c.roots) > 0 {
 			to.Roots = c.roots
 		}
 	}
 	return to
+}
+
+// allowed says whether the operator left the capability on for this
+// credential.
+func (c *credential) allowed(one *capability) error {
+	if len(c.Only) == 0 || grant.Covers(c.Only, one.id) {
+		return nil
+	}
+	return api.Errorf(api.PolicyViolation, "capability %s is %w for credential %q", one.id, errOff, c.ID).
+		WithHint("aivault capability enable %s", one.id)
 }
 
 // open opens the values of the login's fields. The caller wipes them.

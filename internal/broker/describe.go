@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -39,7 +40,7 @@ func (b *Broker) Capabilities(ctx context.Context, _ grant.Caller) (api.Capabili
 		s := api.CapabilitySummary{ID: id, Provider: c.provider.id, Origin: c.origin(), Methods: c.methods()}
 		s.Ready, s.Reason, _ = ix.readiness(c, why)
 		if c.policy != nil {
-			s.Off = c.policy.Off
+			s.Off = ix.enabled(c) != nil
 		}
 		if c.entry != nil {
 			s.Access, s.Description = c.entry.Access, c.entry.Description
@@ -116,9 +117,8 @@ func (ix *index) describe(id, why string) (api.CapabilityDetail, error) {
 			d.Setup.GetKey = fmt.Sprintf("%s (%s)", p.GetKey.Text, p.GetKey.URL)
 		}
 		if !d.Ready {
-			for _, name := range ix.missingFor(c, grant.Global) {
-				d.Setup.Commands = append(d.Setup.Commands, "aivault secrets create --name "+name)
-			}
+			s := ix.subject(grant.Caller{Operator: true}, grant.Global, time.Time{})
+			d.Setup.Commands = append(d.Setup.Commands, ix.waitsFor(s, c).commands(p, grant.Global)...)
 		}
 	}
 	return d, nil
@@ -144,8 +144,8 @@ func (ix *index) readiness(c *capability, why string) (ready bool, reason, crede
 	if c.err != nil {
 		return false, api.AsError(c.err).Message, ""
 	}
-	if c.policy.Off {
-		return false, "off: admin capabilities start off", ""
+	if ix.enabled(c) != nil {
+		return false, "off", ""
 	}
 	if missing := c.notYet(); missing != "" {
 		return false, "needs " + missing + ", which this version does not have yet", ""
@@ -153,14 +153,15 @@ func (ix *index) readiness(c *capability, why string) (ready bool, reason, crede
 	if why != "" {
 		return false, why, ""
 	}
-	found, _, err := ix.resolveCredential(c, grant.Global, "")
+	s := ix.subject(grant.Caller{Operator: true}, grant.Global, time.Time{})
+	made, err := ix.choose(s, c, "")
 	switch api.CodeOf(err) {
 	case "":
-		return true, "", found.ID
+		return true, "", made.credential.ID
 	case api.CredentialAmbiguous:
 		return true, "several credentials fit: name one with --credential", ""
 	case api.CredentialNotFound:
-		if names := ix.missingFor(c, grant.Global); c.provider.entry != nil && len(names) > 0 {
+		if names := ix.waitsFor(s, c).list(); len(names) > 0 {
 			return false, "waiting for " + joined(names), ""
 		}
 		return false, "waiting for a credential of " + c.provider.id, ""
@@ -186,7 +187,7 @@ func joined(names []string) string {
 // anyCredential says whether a provider has a credential that every call
 // sees.
 func (ix *index) anyCredential(provider string) bool {
-	return len(ix.byProvider[place{provider, grant.Global}]) > 0
+	return len(ix.byProvider[place{provider, level{}}]) > 0
 }
 
 // Providers and Problems are the broker's part of a status.
@@ -235,7 +236,7 @@ func (ix *index) countReady(ready map[string]int, c *capability) {
 // them is complete.
 func (ix *index) waiting(p *registry.Provider) []string {
 	var best []string
-	for _, c := range ix.byProvider[place{p.ID, grant.Global}] {
+	for _, c := range ix.byProvider[place{p.ID, level{}}] {
 		missing := Missing(p, c.Secrets)
 		if len(missing) == 0 {
 			return nil

@@ -19,19 +19,24 @@ import (
 type index struct {
 	*catalog
 	snapshot     *vault.Snapshot // nil without an open vault
+	rules        *grant.Rules
+	switches     []api.Switch
 	credentials  map[string]*credential
 	byProvider   map[place][]*credential
 	byHost       map[place][]*credential
 	capabilities map[string]*customCapability
+	byOwner      map[string][]*customCapability // by provider
+	bindings     bindings
+	policies     map[string]*capabilityPolicy
 	custom       map[string][]*vault.Credential // of custom providers, by provider
 	reserved     sync.Map                       // custom provider -> *provider, when first asked for
 	unknown      *provider                      // what credentials of custom providers have for one
 }
 
-// A place is something (a provider, a host) within one scope.
+// A place is where the credentials of something (a provider, a host) are.
 type place struct {
-	name  string
-	scope grant.Scope
+	name string
+	level
 }
 
 // A customCapability is compiled when it is first asked for.
@@ -41,17 +46,23 @@ type customCapability struct {
 }
 
 func newIndex(c *catalog, snap *vault.Snapshot) *index {
-	state := &vault.State{}
+	// Without an open vault there is what everyone may read in the registry.
+	state := &vault.State{GrantDefault: api.GrantAllow}
 	if snap != nil {
 		state = snap.State()
 	}
 	n := len(state.Credentials)
 	ix := &index{
 		catalog: c, snapshot: snap,
+		rules:        grant.NewRules(state.GrantDefault, state.Grants),
+		switches:     state.Switches,
+		bindings:     newBindings(state.Bindings),
+		policies:     newPolicies(state.Policies),
 		credentials:  make(map[string]*credential, n),
 		byProvider:   make(map[place][]*credential, n),
 		byHost:       make(map[place][]*credential, n),
 		capabilities: make(map[string]*customCapability, len(state.Capabilities)),
+		byOwner:      map[string][]*customCapability{},
 		custom:       map[string][]*vault.Credential{},
 		unknown:      &provider{},
 	}
@@ -60,10 +71,12 @@ func newIndex(c *catalog, snap *vault.Snapshot) *index {
 	}
 	for i := range state.Capabilities {
 		entry := &state.Capabilities[i]
-		ix.capabilities[entry.ID] = &customCapability{
+		one := &customCapability{
 			entry:   entry,
 			compile: sync.OnceValue(func() *capability { return ix.compileCustom(entry) }),
 		}
+		ix.capabilities[entry.ID] = one
+		ix.byOwner[entry.Provider] = append(ix.byOwner[entry.Provider], one)
 	}
 	return ix
 }
@@ -76,16 +89,25 @@ func (ix *index) addCredential(entry *vault.Credential) {
 		c.hosts = bareHosts(slices.Values(entry.Hosts))
 		ix.custom[entry.Provider] = append(ix.custom[entry.Provider], entry)
 	} else {
-		c.hosts = c.provider.bareHosts
+		c.fillHosts()
 	}
 	ix.credentials[entry.ID] = c
 	if !c.visible {
 		return
 	}
-	at := place{entry.Provider, c.scope}
+	ix.put(c, level{scope: c.scope})
+	c.attach()
+	for _, group := range c.attached {
+		ix.put(c, level{scope: group, attached: true})
+	}
+}
+
+// put makes a credential be found at a level.
+func (ix *index) put(c *credential, l level) {
+	at := place{c.Provider, l}
 	ix.byProvider[at] = append(ix.byProvider[at], c)
 	for _, host := range c.hosts {
-		at := place{host, c.scope}
+		at := place{host, l}
 		ix.byHost[at] = append(ix.byHost[at], c)
 	}
 }
@@ -127,9 +149,11 @@ func (ix *index) capability(id string) *capability {
 
 func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	c := &capability{id: entry.ID, only: entry.Credential}
+	c.alone = &target{id: c.id, members: []*capability{c}}
 	if c.provider = ix.catalog.provider(entry.Provider); c.provider == nil {
 		c.provider = ix.customProvider(entry.Provider)
 	}
+	c.alone.provider = c.provider
 	fail := func(why string) *capability {
 		c.policy, c.err = nil, api.Errorf(api.PolicyViolation, "capability %q is broken: %s", entry.ID, why)
 		return c
@@ -137,20 +161,29 @@ func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	if _, claimed := ix.registry.Capability(entry.ID); claimed != nil {
 		return fail("the registry has one of this id")
 	}
-	compiled, err := policy.Compile(entry.ID, entry.Provider, entry.Hosts, entry.Methods, entry.Paths)
+	if _, claimed := ix.registry.Set(entry.ID); claimed != nil {
+		return fail("the registry has a set of this id")
+	}
+	compile := policy.Compile
+	if c.provider.entry != nil {
+		compile = compileRules
+	}
+	compiled, err := compile(entry.ID, entry.Provider, entry.Hosts, entry.Methods, entry.Paths)
 	if err != nil {
 		return fail(err.Error())
 	}
+	c.hosts = compiled.Hosts
 	if p := c.provider.entry; p != nil {
-		for _, h := range entry.Hosts {
-			if !c.provider.hosts[h] {
+		c.hosts = make([]string, len(entry.Hosts))
+		for i, h := range entry.Hosts {
+			if c.hosts[i] = c.provider.template(h); c.hosts[i] == "" {
 				return fail("its host is none of " + p.ID + "'s")
 			}
 		}
 		c.logins = p.LoginsOf(&registry.Capability{ID: entry.ID, Hosts: entry.Hosts, Methods: entry.Methods, Paths: entry.Paths})
 	}
 	setDefaultCall(compiled)
-	c.policy = compiled
+	c.policy, c.templated = compiled, templated(compiled.Hosts)
 	return c
 }
 
@@ -161,18 +194,6 @@ func bareHosts(hosts iter.Seq[string]) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// levels are the scopes that a call made in context s may use, the most
-// specific first.
-func levels(s grant.Scope) []grant.Scope {
-	switch {
-	case s.Workspace == "":
-		return []grant.Scope{grant.Global}
-	case s.Group == "":
-		return []grant.Scope{s, grant.Global}
-	}
-	return []grant.Scope{s, {Workspace: s.Workspace}, grant.Global}
 }
 
 // sortedIDs lists every capability's id, registry and custom.

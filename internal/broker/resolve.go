@@ -2,7 +2,9 @@ package broker
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -33,77 +35,10 @@ func (ix *index) capabilityNotFound(id string) error {
 	return err.WithHint("aivault capability list")
 }
 
-// resolveCapability finds what a call names and says plainly when nothing can
-// be done with it.
-func (ix *index) resolveCapability(id string) (*capability, error) {
-	c := ix.capability(id)
-	if c == nil {
-		return nil, ix.capabilityNotFound(id)
-	}
-	if c.err != nil {
-		return c, c.err
-	}
-	if missing := c.notYet(); missing != "" {
-		return c, api.Errorf(api.InvalidRequest, "%s needs %s, which this version does not have yet", c.id, missing)
-	}
-	return c, nil
-}
-
-// resolveCredential picks the credential of a call: the one it names, else
-// the most specific one that its context sees and that can authenticate the
-// capability. A broken one is never passed over for a less specific one,
-// which would quietly use another account.
-func (ix *index) resolveCredential(one *capability, context grant.Scope, named string) (*credential, login, error) {
-	if named != "" {
-		return ix.namedCredential(one, context, named)
-	}
-	for _, scope := range levels(context) {
-		var found []*credential
-		var with login
-		var broken error
-		for _, c := range ix.byProvider[place{one.provider.id, scope}] {
-			err := c.check()
-			l, ok := c.loginFor(one)
-			switch {
-			case !ok:
-			case err != nil:
-				broken = err
-			default:
-				found, with = append(found, c), l
-			}
-		}
-		switch {
-		case len(found) == 1:
-			return found[0], with, with.err
-		case len(found) > 1:
-			return nil, login{}, ambiguous(one, found)
-		case broken != nil:
-			return nil, login{}, broken
-		}
-	}
-	return nil, login{}, ix.noCredential(one, context)
-}
-
-func (ix *index) namedCredential(one *capability, context grant.Scope, named string) (*credential, login, error) {
-	c := ix.credentials[named]
-	if c == nil || !context.Sees(c.scope) || c.Provider != one.provider.id {
-		return nil, login{}, api.Errorf(api.CredentialNotFound, "there is no credential %s for %s in scope %s", quoted(named), one.provider.id, context).
-			WithHint("aivault credential list")
-	}
-	if err := c.check(); err != nil {
-		return nil, login{}, err
-	}
-	l, ok := c.loginFor(one)
-	if !ok {
-		e := api.Errorf(api.CredentialNotFound, "credential %q cannot make calls of %s", c.ID, one.id)
-		if p := one.provider.entry; p != nil {
-			if names := one.missing(c.Secrets); len(names) > 0 {
-				return nil, login{}, e.WithHint("aivault secrets create --name %s", names[0])
-			}
-		}
-		return nil, login{}, e
-	}
-	return c, l, l.err
+// notNamed is what naming a credential answers that is not there for a call.
+func notNamed(s *subject, one *capability, named string) error {
+	return api.Errorf(api.CredentialNotFound, "there is no credential %s for %s in scope %s", quoted(named), one.provider.id, s.context).
+		WithHint("aivault credential list")
 }
 
 func ambiguous(one *capability, found []*credential) error {
@@ -115,8 +50,18 @@ func ambiguous(one *capability, found []*credential) error {
 		WithHint("aivault invoke %s --credential %s", one.id, ids[0])
 }
 
-// noCredential says what is missing before the capability can be called.
-func (ix *index) noCredential(one *capability, context grant.Scope) error {
+// noCredential says what is missing before the subject can call the
+// capability.
+func (ix *index) noCredential(s *subject, one *capability) error {
+	return noCredential(one, s.context, ix.waitsFor(s, one))
+}
+
+// nothingFor is what a context answers in which there is nothing.
+func nothingFor(one *capability, context grant.Scope) error {
+	return noCredential(one, context, one.needs(nil))
+}
+
+func noCredential(one *capability, context grant.Scope, missing needs) error {
 	e := api.Errorf(api.CredentialNotFound, "there is no credential for %s in scope %s", one.provider.id, context)
 	if one.provider.entry == nil {
 		if one.only != "" {
@@ -124,78 +69,65 @@ func (ix *index) noCredential(one *capability, context grant.Scope) error {
 		}
 		return e.WithHint("aivault credential create %s --provider %s --help", one.provider.id, one.provider.id)
 	}
-	missing := ix.missingFor(one, context)
-	if len(missing) == 0 {
+	list := missing.list()
+	if len(list) == 0 {
 		return e.WithHint("aivault credential list")
 	}
-	e = api.Errorf(api.CredentialNotFound, "%s; it waits for %s", e.Message, strings.Join(missing, " and "))
-	return e.WithHint("aivault secrets create --name %s", missing[0])
+	e = api.Errorf(api.CredentialNotFound, "%s; it waits for %s", e.Message, joined(list))
+	return e.WithHint("%s", missing.commands(one.provider.entry, context)[0])
 }
 
-// missingFor names the secrets that the capability waits for in a context,
-// judged by the credential of its provider that comes closest.
-func (ix *index) missingFor(one *capability, context grant.Scope) []string {
-	best := one.missing(nil)
-	for _, scope := range levels(context) {
-		for _, c := range ix.byProvider[place{one.provider.id, scope}] {
-			if names := one.missing(c.Secrets); len(names) < len(best) {
-				best = names
-			}
-		}
+// waitsFor is what the capability still needs in the subject's context, judged
+// by the credential of its provider that comes closest among those that the
+// subject's grants permit.
+func (ix *index) waitsFor(s *subject, one *capability) needs {
+	if one.provider.entry == nil {
+		return needs{}
 	}
-	return best
-}
-
-// missing names the secrets that a credential with these fields lacks for the
-// capability's closest login.
-func (c *capability) missing(fields map[string]string) []string {
-	var best []string
-	for _, l := range c.logins {
-		if l.NotYet != "" || !c.mayUse(l) {
+	best := one.needs(nil)
+	if best.host != "" {
+		best = one.needs(ix.pinnedFields(s, one))
+	}
+	for _, l := range levels(make([]level, 0, levelsMost), s.context) {
+		here := ix.byProvider[place{one.provider.id, l}]
+		if _, ok := s.access.Permits(one.id, s.context, l.scope, s.now); !ok {
 			continue
 		}
-		var names []string
-		for _, f := range l.Fields() {
-			if fields[f] == "" {
-				names = append(names, secretName(c.provider.entry, f))
+		for _, c := range here {
+			if n := one.needs(c.Secrets); len(c.filled) > 0 || !c.provider.templated {
+				n.host = ""
+				if len(n.list()) < len(best.list()) {
+					best = n
+				}
 			}
-		}
-		if best == nil || len(names) < len(best) {
-			best = names
-		}
-		if len(names) == 0 {
-			return nil
 		}
 	}
 	return best
 }
 
-// target completes the method and the path of a call with the capability's
-// default call. A path that begins with '?' is a query for the default path.
-func (c *capability) target(r *api.Request) (method, path string, err error) {
-	method, path = r.Method, r.Path
-	if method == "" {
-		method = c.policy.DefaultMethod
+// pinnedFields are the fields of the capability's provider for which there is
+// a secret already that could serve in the subject's context. Where a host has
+// to be named first, a secret is there before its credential.
+func (ix *index) pinnedFields(s *subject, one *capability) map[string]string {
+	if ix.snapshot == nil {
+		return nil
 	}
-	if path == "" || path[0] == '?' {
-		if c.policy.DefaultPath == "" {
-			path = ""
-		} else {
-			path = c.policy.DefaultPath + path
+	fields := map[string]string{}
+	secrets := ix.snapshot.State().Secrets
+	for i := range secrets {
+		v := &secrets[i]
+		if v.Pin != one.provider.id || v.Field == "" || !mayHold(s.context, v) {
+			continue
+		}
+		from := v.ScopeOf()
+		if !s.context.Sees(from) || slices.Contains(v.Groups, s.context.String()) {
+			from = s.context // it is attached
+		}
+		if _, ok := s.access.Permits(one.id, s.context, from, s.now); ok {
+			fields[v.Field] = v.ID
 		}
 	}
-	if method != "" && path != "" {
-		return method, path, nil
-	}
-	missing := "--method and --path"
-	switch {
-	case method != "":
-		missing = "--path"
-	case path != "":
-		missing = "--method"
-	}
-	return "", "", api.Errorf(api.InvalidRequest, "%s has no default call: give %s", c.id, missing).
-		WithHint("aivault capability describe %s", c.id)
+	return fields
 }
 
 // quoted shows what a caller named: escaped, and of bounded length.
@@ -206,3 +138,23 @@ func quoted(s string) string {
 	}
 	return fmt.Sprintf("%q", s)
 }
+
+// resolveCapability finds what a call names and says plainly when nothing can
+// be done with it.
+func (ix *index) resolveCapability(id string) (*capability, error) {
+	c := ix.capability(id)
+	if c == nil {
+		return nil, ix.capabilityNotFound(id)
+	}
+	if err := c.usable(); err != nil {
+		return c, err
+	}
+	return c, ix.enabled(c)
+}
+
+func (ix *index) resolveCredential(one *capability, context grant.Scope, named string) (*credential, login, error) {
+	made, err := ix.choose(ix.subject(grant.Caller{Operator: true}, context, time.Time{}), one, named)
+	return made.credential, made.login, err
+}
+
+func (c *capability) target(r *api.Request) (method, path string, err error) { return c.alone.call(r) }

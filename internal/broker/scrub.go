@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ type scrubSet struct {
 // retired are values that were replaced or deleted: an upstream may repeat
 // them for as long as it likes.
 type retired struct {
-	scope  grant.Scope
+	scopes []grant.Scope // the credential's own, and the groups that it was attached to
 	hosts  []string
 	values []secret.Value
 }
@@ -157,8 +158,8 @@ func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set,
 			v.Wipe()
 		}
 	}()
-	for _, scope := range levels(in) {
-		for _, c := range ix.byHost[place{host, scope}] {
+	for _, l := range levels(make([]level, 0, levelsMost), in) {
+		for _, c := range ix.byHost[place{host, l}] {
 			more, err := c.values(s.now())
 			values = append(values, more...)
 			if err != nil {
@@ -168,7 +169,7 @@ func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set,
 	}
 	s.mu.Lock()
 	for _, r := range s.retired {
-		if in.Sees(r.scope) && slices.Contains(r.hosts, host) {
+		if slices.ContainsFunc(r.scopes, in.Sees) && slices.Contains(r.hosts, host) {
 			for _, v := range r.values {
 				values = append(values, v.Clone())
 			}
@@ -196,7 +197,7 @@ func (s *scrubber) retire(old, now *index) {
 				v.Wipe()
 			}
 		} else {
-			s.retired[key] = retired{c.scope, c.hosts, values}
+			s.retired[key] = retired{append([]grant.Scope{c.scope}, c.attached...), c.hosts, values}
 		}
 		s.mu.Unlock()
 	}
@@ -204,7 +205,7 @@ func (s *scrubber) retire(old, now *index) {
 
 // sameValues says whether other still uses all of c's values.
 func (c *credential) sameValues(other *credential) bool {
-	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hosts, c.hosts) {
+	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hosts, c.hosts) || !slices.Equal(other.attached, c.attached) {
 		return false
 	}
 	for field, id := range c.Secrets {
@@ -219,13 +220,13 @@ func (c *credential) sameValues(other *credential) bool {
 // versions names the credential together with the versions of its values and
 // where they could go.
 func (c *credential) versions() string {
-	parts := []string{c.ID, c.Scope, strings.Join(c.hosts, ",")}
+	parts := []string{c.ID, c.Scope, strings.Join(c.hosts, ","), fmt.Sprint(c.attached)}
 	for field, id := range c.Secrets {
 		if s := c.index.snapshot.Secret(id); s != nil {
 			parts = append(parts, field+"="+id+"@"+strconv.FormatUint(s.Version, 10))
 		}
 	}
-	slices.Sort(parts[3:])
+	slices.Sort(parts[4:])
 	return strings.Join(parts, "|")
 }
 

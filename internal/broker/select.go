@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -19,33 +20,23 @@ type subject struct {
 
 // subject tells what the caller may do under this state.
 func (ix *index) subject(caller grant.Caller, context grant.Scope, now time.Time) *subject {
-	panic("contract")
+	return &subject{caller: caller, access: ix.rules.Of(caller), context: context, now: now}
 }
 
-// A target is what a call names: one capability, or a set of them. It holds
-// only what the subject may know of.
-type target struct {
-	id       string
-	set      bool
-	provider *provider
-	members  []*capability // one, where id is no set
-}
+// knows says whether the subject may know of a capability.
+func (s *subject) knows(one *capability) bool { return s.access.Knows(one.id, s.now) }
 
-// find is what an id names for the subject. What does not exist and what the
-// subject has no grant for give the very same error.
-func (ix *index) find(s *subject, id string) (*target, error) { panic("contract") }
-
-// call completes the method and path of a request with the default call.
-func (t *target) call(r *api.Request) (method, path string, err error) { panic("contract") }
-
-// member picks the capability that a canonical request belongs to: the most
-// specific one that admits it. Of a target that is no set it is the only one,
-// whether it admits the request or not. It says plainly when nothing can be
-// done with the capability: it is broken, or needs what this version lacks.
-func (t *target) member(r *policy.Request) (*capability, error) { panic("contract") }
+// errOff is what keeps a capability that works from being called.
+var errOff = errors.New("off")
 
 // enabled says why a capability is refused to everyone: it is off.
-func (ix *index) enabled(c *capability) error { panic("contract") }
+func (ix *index) enabled(c *capability) error {
+	if grant.On(ix.switches, c.id, c.admin) {
+		return nil
+	}
+	return api.Errorf(api.PolicyViolation, "capability %s is %w", c.id, errOff).
+		WithHint("aivault capability enable %s", c.id)
+}
 
 // A choice is the account that a call uses, and why it may.
 type choice struct {
@@ -60,6 +51,142 @@ type choice struct {
 // and the subject's grants allow it; else the caller's binding's; else the
 // scope's binding's; else the most specific one. It refuses where the
 // capability is off for the credential.
+//
+// What the subject has no grant for does not exist here: a context that no
+// grant reaches answers as an empty one does, and of a level that none permits
+// nothing is looked at.
 func (ix *index) choose(s *subject, one *capability, named string) (choice, error) {
-	panic("contract")
+	if !s.access.Reaches(one.id, s.context, s.now) {
+		if named != "" {
+			return choice{}, notNamed(s, one, named)
+		}
+		return choice{}, nothingFor(one, s.context)
+	}
+	if named != "" {
+		c, grants := ix.visible(s, one, named)
+		if c == nil {
+			return choice{}, notNamed(s, one, named)
+		}
+		return c.choice(one, grants)
+	}
+	bound, err := ix.bindings.of(s, one.id)
+	switch {
+	case err != nil:
+		return choice{}, err
+	case bound != nil:
+		return ix.chooseBound(s, one, bound)
+	}
+	var buf [levelsMost]level
+	for _, l := range levels(buf[:0], s.context) {
+		here := ix.byProvider[place{one.provider.id, l}]
+		if len(here) == 0 {
+			continue
+		}
+		if grants, ok := s.access.Permits(one.id, s.context, l.scope, s.now); ok {
+			if made, err := chooseAmong(here, one, grants); made.credential != nil || err != nil {
+				return made, err
+			}
+		}
+	}
+	return choice{}, ix.noCredential(s, one)
+}
+
+// chooseAmong picks the one of equally specific credentials that fits; the
+// zero choice when none is for this capability at all. One that is broken, or
+// that the capability is off for, is never passed over for a less specific
+// one, which would quietly use another account.
+func chooseAmong(here []*credential, one *capability, grants []api.Grant) (choice, error) {
+	var found *credential
+	var made choice
+	var others []*credential
+	var failure error
+	for _, c := range here {
+		use, err := c.choice(one, grants)
+		switch {
+		case err == nil && found == nil:
+			found, made = c, use
+		case err == nil:
+			others = append(others, c)
+		case !errors.Is(err, errUnfit) && failure == nil:
+			failure = err
+		}
+	}
+	switch {
+	case len(others) > 0:
+		return choice{}, ambiguous(one, append([]*credential{found}, others...))
+	case found != nil:
+		return made, nil
+	}
+	return choice{}, failure
+}
+
+// chooseBound uses the credential that a binding names, or none: another
+// account would not be what the operator decided.
+func (ix *index) chooseBound(s *subject, one *capability, b *api.Binding) (choice, error) {
+	c, grants := ix.visible(s, one, b.Credential)
+	if c == nil {
+		if !s.caller.Operator {
+			return choice{}, nothingFor(one, s.context)
+		}
+		return choice{}, api.Errorf(api.CredentialNotFound, "binding %s says that %s uses credential %s, which is not there for %s in scope %s",
+			b.ID, one.id, quoted(b.Credential), one.provider.id, s.context).
+			WithHint("aivault capability unbind %s", b.ID)
+	}
+	made, err := c.choice(one, grants)
+	made.binding = b.ID
+	return made, err
+}
+
+// visible finds a credential of the capability's provider by its id, where
+// the context sees it and the subject's grants permit it.
+func (ix *index) visible(s *subject, one *capability, id string) (*credential, []api.Grant) {
+	c := ix.credentials[id]
+	if c == nil || c.Provider != one.provider.id {
+		return nil, nil
+	}
+	l, ok := c.level(s.context)
+	if !ok {
+		return nil, nil
+	}
+	grants, ok := s.access.Permits(one.id, s.context, l.scope, s.now)
+	if !ok {
+		return nil, nil
+	}
+	return c, grants
+}
+
+// errUnfit marks a credential that is not for a capability.
+var errUnfit = errors.New("cannot make calls of")
+
+// choice is the use of this credential for a capability.
+func (c *credential) choice(one *capability, grants []api.Grant) (choice, error) {
+	broken := c.check()
+	l, ok := c.loginFor(one)
+	switch {
+	case !ok:
+		return choice{}, c.unfit(one)
+	case broken != nil:
+		return choice{}, broken
+	case l.err != nil:
+		return choice{}, l.err
+	}
+	if err := c.allowed(one); err != nil {
+		return choice{}, err
+	}
+	rules, err := c.rules(one)
+	if err != nil {
+		return choice{}, err
+	}
+	return choice{credential: c, login: l, rules: rules, grants: grants}, nil
+}
+
+// unfit says that the credential is not for a capability, and what it lacks.
+func (c *credential) unfit(one *capability) error {
+	e := api.Errorf(api.CredentialNotFound, "credential %q %w %s", c.ID, errUnfit, one.id)
+	if one.provider.entry != nil && (one.only == "" || one.only == c.ID) {
+		if names := one.missing(c.Secrets); len(names) > 0 {
+			return e.WithHint("aivault secrets create --name %s", names[0])
+		}
+	}
+	return e
 }

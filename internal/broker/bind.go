@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+)
+
+// bindings are a state's, by whom and by the scope that they are for; in each
+// place the most specific patterns first.
+type bindings map[boundAt][]*api.Binding
+
+type boundAt struct {
+	kind  byte // 'u' and 'g' with an id, 0 for everyone
+	id    uint32
+	scope grant.Scope
+}
+
+// newBindings indexes bindings. One that contradicts itself is left out: it is
+// among the state's problems.
+func newBindings(list []api.Binding) bindings {
+	if len(list) == 0 {
+		return nil
+	}
+	all := make(bindings, len(list))
+	for i := range list {
+		if b := &list[i]; bindingFault(b) == "" {
+			at := boundAt{}
+			at.scope, _ = grant.ParseScope(b.Scope)
+			if c := b.Consumer; c != nil && c.UID != nil {
+				at.kind, at.id = 'u', *c.UID
+			} else if c != nil {
+				at.kind, at.id = 'g', *c.GID
+			}
+			all[at] = append(all[at], b)
+		}
+	}
+	for _, here := range all {
+		slices.SortStableFunc(here, func(a, b *api.Binding) int {
+			return cmp.Or(comparePatterns(a.Capability, b.Capability), strings.Compare(a.ID, b.ID))
+		})
+	}
+	return all
+}
+
+// bindingFault says why a binding is none.
+func bindingFault(b *api.Binding) string {
+	_, ok := grant.ParseScope(b.Scope)
+	switch {
+	case !ok:
+		return "its scope cannot be read"
+	case !grant.ValidPattern(b.Capability):
+		return "it names no capability"
+	case b.Consumer != nil && (b.Consumer.UID == nil) == (b.Consumer.GID == nil):
+		return "it is not for one user or one group"
+	}
+	return ""
+}
+
+// comparePatterns orders patterns that match the same capability: an exact one
+// before one with '*', then the longer one.
+func comparePatterns(a, b string) int {
+	wild := func(p string) int { return min(strings.Count(p, "*"), 1) }
+	return cmp.Or(wild(a)-wild(b), len(b)-len(a))
+}
+
+// of finds the binding that a call goes by, nil when there is none: the
+// user's own, then those of the caller's groups, then those for everyone;
+// within each that of the most specific scope.
+func (all bindings) of(s *subject, capability string) (*api.Binding, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	groups := make([]boundAt, 0, len(s.caller.Groups)+1)
+	for _, gid := range append(s.caller.Groups[:len(s.caller.Groups):len(s.caller.Groups)], s.caller.GID) {
+		groups = append(groups, boundAt{kind: 'g', id: gid})
+	}
+	for _, consumers := range [][]boundAt{{{kind: 'u', id: s.caller.UID}}, groups, {{}}} {
+		for _, scope := range scopesOf(s.context) {
+			if b, err := all.best(s, consumers, scope, capability); b != nil || err != nil {
+				return b, err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// best picks among the bindings of equal consumers in one scope.
+func (all bindings) best(s *subject, consumers []boundAt, scope grant.Scope, capability string) (*api.Binding, error) {
+	var found, rival *api.Binding
+	for _, at := range consumers {
+		at.scope = scope
+		for _, b := range all[at] {
+			if !grant.Match(b.Capability, capability) {
+				continue
+			}
+			order := -1
+			if found != nil {
+				order = comparePatterns(b.Capability, found.Capability)
+			}
+			switch {
+			case order < 0:
+				found, rival = b, nil
+			case order == 0 && b.Credential != found.Credential:
+				rival = b
+			}
+		}
+	}
+	if rival != nil {
+		return nil, ambiguousBindings(s, capability, found, rival)
+	}
+	return found, nil
+}
+
+func ambiguousBindings(s *subject, capability string, a, b *api.Binding) error {
+	e := api.Errorf(api.CredentialAmbiguous, "several bindings fit %s equally well", capability)
+	if s.caller.Operator {
+		e = api.Errorf(api.CredentialAmbiguous, "%s: %s to %s and %s to %s", e.Message, a.ID, quoted(a.Credential), b.ID, quoted(b.Credential))
+	}
+	return e.WithHint("aivault invoke %s --credential ID", capability)
+}
+
+// scopesOf are the scopes that a call made in context c sees, the most
+// specific first.
+func scopesOf(c grant.Scope) []grant.Scope {
+	switch {
+	case c.Workspace == "":
+		return []grant.Scope{grant.Global}
+	case c.Group == "":
+		return []grant.Scope{c, grant.Global}
+	}
+	return []grant.Scope{c, {Workspace: c.Workspace}, grant.Global}
+}
