@@ -17,6 +17,7 @@ import (
 const (
 	maxEnvelope = 20 << 20 // a call with its body inside; larger bodies travel as a part of their own
 	maxOperator = 1 << 20  // a value of 64 KiB, every byte of it escaped, and room
+	maxImport   = 16 << 20 // many values in one request
 	maxParted   = 1 << 20  // a call whose body is a part of its own
 	jsonPatient = time.Minute
 	bodyPatient = 10 * time.Minute // between two bytes of a streamed body
@@ -29,14 +30,14 @@ const (
 
 // checkForm refuses what no route takes: a body where there can be none, a
 // query that nothing reads, a body that is neither JSON nor parts.
-func (x *exchange) checkForm() error {
+func (x *exchange) checkForm(rt *route) error {
 	r := x.r
 	if len(r.URL.RawQuery) > 0 && r.URL.Path != api.RouteAudit {
 		return api.Errorf(api.InvalidRequest, "this route takes no query")
 	}
 	hasBody := r.ContentLength != 0
-	switch r.Method {
-	case http.MethodGet, http.MethodDelete:
+	switch {
+	case r.Method == http.MethodGet, r.Method == http.MethodDelete && !rt.described():
 		if hasBody {
 			return api.Errorf(api.InvalidRequest, "%s takes no body", r.Method)
 		}

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -26,6 +27,10 @@ func schemas() []any {
 		api.Secret{}, api.SecretList{}, api.SecretCreate{}, api.SecretUpdate{}, api.SecretRotate{}, api.SecretDeleted{},
 		api.Credential{}, api.CredentialList{}, api.CredentialCreate{}, api.AuthSpec{}, api.AuthField{}, api.KeyOptions{}, api.Unlock{},
 		api.VaultChanged{}, api.AuditList{}, api.Error{},
+		api.CapabilitySet{}, api.SecretAttach{}, api.SecretImport{}, api.SecretEntry{}, api.SecretImported{}, api.SecretImportOf{},
+		api.Policy{}, api.RequireJSON{}, api.PolicyChange{}, api.PolicyList{}, api.Switch{}, api.SwitchRequest{}, api.Switched{},
+		api.Consumer{}, api.ConsumerRef{}, api.Binding{}, api.BindingCreate{}, api.BindingDelete{}, api.BindingList{},
+		api.Grant{}, api.GrantAdd{}, api.GrantList{}, api.GrantDefault{}, api.Explanation{}, api.Check{},
 	}
 }
 
@@ -177,24 +182,34 @@ func TestEveryStructIsDescribed(t *testing.T) {
 	for _, v := range schemas() {
 		names[reflect.TypeOf(v).Name()] = true
 	}
-	f, err := parser.ParseFile(token.NewFileSet(), "../api/api.go", nil, 0)
+	files, err := filepath.Glob("../api/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
+	notInJSON := map[string]bool{"Outcome": true}
 	n := 0
-	for name, obj := range f.Scope.Objects {
-		spec, ok := obj.Decl.(*ast.TypeSpec)
-		if !ok {
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
 			continue
 		}
-		if _, isStruct := spec.Type.(*ast.StructType); isStruct {
-			n++
-			if !names[name] {
-				t.Errorf("api.%s is compared with nothing", name)
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, obj := range f.Scope.Objects {
+			spec, ok := obj.Decl.(*ast.TypeSpec)
+			if !ok || notInJSON[name] {
+				continue
+			}
+			if _, isStruct := spec.Type.(*ast.StructType); isStruct {
+				n++
+				if !names[name] {
+					t.Errorf("api.%s is compared with nothing", name)
+				}
 			}
 		}
 	}
-	if n < 30 {
+	if n < 55 {
 		t.Errorf("only %d structs were found", n)
 	}
 }

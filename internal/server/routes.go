@@ -17,6 +17,7 @@ func (h *handler) table() []route {
 		get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 		secret                = api.RouteSecrets + "/{ref}"
 		capability            = api.RouteCapabilities + "/{id...}"
+		limits                = api.RoutePolicies + "/{id...}"
 	)
 	a := h.cfg.Admin
 	return []route{
@@ -30,6 +31,8 @@ func (h *handler) table() []route {
 		}},
 		{post, api.RouteCapabilities, true, change(a.CreateCapability)},
 		{del, capability, true, about(a.DeleteCapability)},
+		{post, api.RouteCapabilities + "/enable", true, change(a.EnableCapabilities)},
+		{post, api.RouteCapabilities + "/disable", true, change(a.DisableCapabilities)},
 
 		{post, api.RouteInit, true, change(a.Init)},
 		{post, api.RouteUnlock, true, maybe(a.Unlock)},
@@ -41,10 +44,28 @@ func (h *handler) table() []route {
 		{patch, secret, true, edit(a.UpdateSecret)},
 		{post, secret + "/rotate", true, edit(a.RotateSecret)},
 		{del, secret, true, about(a.DeleteSecret)},
+		{post, secretGroups, true, edit(a.AttachSecret)},
+		{del, secretGroups, true, edit(a.DetachSecret)},
+		{post, api.RouteSecrets + "/import", true, decoded(a.ImportSecrets, maxImport, false)},
 
 		{get, api.RouteCredentials, true, list(a.Credentials)},
 		{post, api.RouteCredentials, true, change(a.CreateCredential)},
 		{del, api.RouteCredentials + "/{ref}", true, about(a.DeleteCredential)},
+
+		{get, api.RoutePolicies, true, list(a.Policies)},
+		{post, api.RoutePolicies, true, change(a.SetPolicy)},
+		{get, limits, true, about(a.Policy)},
+		{del, limits, true, about(a.ClearPolicy)},
+
+		{get, api.RouteBindings, true, list(a.Bindings)},
+		{post, api.RouteBindings, true, change(a.Bind)},
+		{del, api.RouteBindings, true, change(a.Unbind)},
+
+		{get, api.RouteGrants, true, list(a.Grants)},
+		{post, api.RouteGrants, true, change(a.AddGrant)},
+		{del, api.RouteGrants + "/{ref}", true, about(a.RemoveGrant)},
+		{post, api.RouteGrants + "/reset", true, change(a.ResetGrants)},
+		{post, api.RouteGrants + "/default", true, change(a.SetGrantDefault)},
 
 		{get, api.RouteAudit, true, func(x *exchange) error {
 			n, err := limitQuery(x.r)
@@ -54,6 +75,15 @@ func (h *handler) table() []route {
 			return reply(x)(a.Audit(x.r.Context(), x.who, n))
 		}},
 	}
+}
+
+// secretGroups are the groups that a secret is attached to.
+const secretGroups = api.RouteSecrets + "/{ref}/groups"
+
+// described says whether what a route deletes is described by a body: it has
+// no name of its own that could stand in the path.
+func (rt *route) described() bool {
+	return rt.method == http.MethodDelete && (rt.pattern == api.RouteBindings || rt.pattern == secretGroups)
 }
 
 // reply answers with what a method returned.
@@ -75,18 +105,18 @@ func about[Res any](do func(context.Context, grant.Caller, string) (Res, error))
 }
 
 func change[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error)) func(*exchange) error {
-	return decoded(do, false)
+	return decoded(do, maxOperator, false)
 }
 
 // maybe is change for a route that needs no body.
 func maybe[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error)) func(*exchange) error {
-	return decoded(do, true)
+	return decoded(do, maxOperator, true)
 }
 
-func decoded[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error), optional bool) func(*exchange) error {
+func decoded[Req, Res any](do func(context.Context, grant.Caller, Req) (Res, error), limit int64, optional bool) func(*exchange) error {
 	return func(x *exchange) error {
 		var req Req
-		if err := x.decode(&req, maxOperator, optional); err != nil {
+		if err := x.decode(&req, limit, optional); err != nil {
 			return err
 		}
 		return reply(x)(do(x.r.Context(), x.who, req))

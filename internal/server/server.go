@@ -167,7 +167,7 @@ func (h *handler) admit(x *exchange) (rt *route, status int, err error) {
 		h.recordRefusal(x.r.Context(), who, rt)
 		return rt, 0, errOperator()
 	}
-	return rt, 0, x.checkForm()
+	return rt, 0, x.checkForm(rt)
 }
 
 // refuseCall has a call recorded that is refused before the broker sees it.

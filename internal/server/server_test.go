@@ -140,7 +140,7 @@ func TestOperatorRoutesTellOthersNothing(t *testing.T) {
 		}
 		routes++
 		for _, body := range []string{"", "{}", "not JSON", `{"name":"X","value":"y"}`} {
-			if body != "" && (rt.Method == "GET" || rt.Method == "DELETE") {
+			if body != "" && rt.Method == "GET" {
 				continue
 			}
 			resp, got := s.send(t, rt.Method, path(rt.Pattern), body)
@@ -153,7 +153,7 @@ func TestOperatorRoutesTellOthersNothing(t *testing.T) {
 			}
 		}
 	}
-	if routes < 12 {
+	if routes < 32 {
 		t.Errorf("only %d operator routes were tried", routes)
 	}
 	if n := len(aivaulttest.Events(v.Records(t), "operator.refused")); n < routes {
@@ -177,7 +177,7 @@ func TestWithoutACallerNothingIsServed(t *testing.T) {
 func TestUnknownRoutesAndMethods(t *testing.T) {
 	_, s := start(t, aivaulttest.Options{}, aivaulttest.Operator())
 	for _, p := range []string{"/", "/aivault", "/aivault/", "/aivault/status/", "/aivault//status", "/aivault/./status", "/aivault/stat%75s", "/Aivault/status",
-		"/aivault/secrets/", "/aivault/secrets/a/b", "/aivault/secrets/a/rotate/x", "/aivault/capabilities/", "/aivault/credentials/a/b", "/debug/pprof/", "/v/openai"} {
+		"/aivault/secrets/", "/aivault/secrets/a/b", "/aivault/secrets/import/", "/aivault/grants/", "/aivault/policies/", "/aivault/bindings/b", "/aivault/grants/a/b", "/aivault/secrets/a/rotate/x", "/aivault/capabilities/", "/aivault/credentials/a/b", "/debug/pprof/", "/v/openai"} {
 		resp, body := s.send(t, "GET", p, "")
 		if resp.StatusCode == 405 {
 			continue // a path that another method knows
@@ -186,6 +186,7 @@ func TestUnknownRoutesAndMethods(t *testing.T) {
 	}
 	for _, c := range []struct{ method, path, allow string }{
 		{"PUT", api.RouteProxy, "POST"}, {"GET", api.RouteProxy, "POST"}, {"POST", api.RouteStatus, "GET"}, {"HEAD", api.RouteStatus, "GET"},
+		{"GET", api.RouteSecrets + "/import", "PATCH, DELETE, POST"}, {"PUT", api.RouteBindings, "GET, POST, DELETE"}, {"GET", api.RouteGrants + "/default", "DELETE, POST"},
 		{"OPTIONS", api.RouteSecrets, "GET, POST"}, {"PATCH", api.RouteCapabilities + "/a/b", "GET, DELETE"}, {"TRACE", api.RouteLock, "POST"},
 	} {
 		resp, body := s.send(t, c.method, c.path, "")
@@ -241,6 +242,25 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		{"query", "POST", api.RouteSecrets + "?value=" + decoy, good, nil, 400, api.InvalidRequest},
 		{"body of a GET", "GET", api.RouteSecrets, "{}", nil, 400, api.InvalidRequest},
 		{"body of a DELETE", "DELETE", api.RouteSecrets + "/x", "{}", nil, 400, api.InvalidRequest},
+		{"body of a named grant's DELETE", "DELETE", api.RouteGrants + "/x", "{}", nil, 400, api.InvalidRequest},
+		{"body of a named policy's DELETE", "DELETE", api.RoutePolicies + "/openai/models", "{}", nil, 400, api.InvalidRequest},
+		{"no body of a binding's DELETE", "DELETE", api.RouteBindings, "", nil, 400, api.InvalidRequest},
+		{"a binding's DELETE as text", "DELETE", api.RouteBindings, "{}", []string{"Content-Type: text/plain"}, 400, api.InvalidRequest},
+		{"a binding's DELETE, encoded", "DELETE", api.RouteBindings, "{}", []string{"Content-Encoding: gzip"}, 400, api.InvalidRequest},
+		{"a binding's DELETE with a query", "DELETE", api.RouteBindings + "?bindingId=b", "{}", nil, 400, api.InvalidRequest},
+		{"unknown field of a binding's DELETE", "DELETE", api.RouteBindings, `{"id":"b"}`, nil, 400, api.InvalidRequest},
+		{"no body of a detachment", "DELETE", api.RouteSecrets + "/x/groups", "", nil, 400, api.InvalidRequest},
+		{"unknown field of an attachment", "POST", api.RouteSecrets + "/OPENAI_API_KEY/groups", `{"workspaceId":"w","groupId":"g","scope":"global"}`, nil, 400, api.InvalidRequest},
+		{"unknown field of an entry", "POST", api.RouteSecrets + "/import", `{"entries":[{"name":"A","value":"` + decoy + `","scope":"global"}]}`, nil, 400, api.InvalidRequest},
+		{"an entry's value is no string", "POST", api.RouteSecrets + "/import", `{"entries":[{"name":"A","value":["` + decoy + `"]}]}`, nil, 400, api.InvalidRequest},
+		{"an import that is too large", "POST", api.RouteSecrets + "/import", `{"entries":[{"name":"` + strings.Repeat("x", 17<<20) + `"}]}`, nil, 413, api.RequestTooLarge},
+		{"a grant with a claimed consumer", "POST", api.RouteGrants, `{"consumer":{"uid":1,"root":true}}`, nil, 400, api.InvalidRequest},
+		{"a uid that is negative", "POST", api.RouteGrants, `{"consumer":{"uid":-1}}`, nil, 400, api.InvalidRequest},
+		{"a uid that is too large", "POST", api.RouteGrants, `{"consumer":{"uid":4294967296}}`, nil, 400, api.InvalidRequest},
+		{"a uid with a fraction", "POST", api.RouteGrants, `{"consumer":{"uid":1.5}}`, nil, 400, api.InvalidRequest},
+		{"a limit that is text", "POST", api.RoutePolicies, `{"capability":"openai/models","rateLimitPerMinute":"5"}`, nil, 400, api.InvalidRequest},
+		{"a limit with a fraction", "POST", api.RoutePolicies, `{"capability":"openai/models","rateLimitPerMinute":0.5}`, nil, 400, api.InvalidRequest},
+		{"an unknown limit", "POST", api.RoutePolicies, `{"capability":"openai/models","ratelimitPerMinute":5}`, nil, 400, api.InvalidRequest},
 		{"lock with fields", "POST", api.RouteLock, `{"forMs":1}`, nil, 400, api.InvalidRequest},
 		{"too large", "POST", api.RouteSecrets, `{"name":"` + strings.Repeat("x", 2<<20) + `"}`, nil, 413, api.RequestTooLarge},
 		{"call too large", "POST", api.RouteProxy, `{"capability":"` + strings.Repeat("x", 21<<20) + `"}`, nil, 413, api.RequestTooLarge},
