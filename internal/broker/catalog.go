@@ -139,7 +139,7 @@ func (c *catalog) capability(id string) *capability {
 		hosts: entry.HostsOf(def), templated: templated(entry.HostsOf(def)), admin: def.Access == "admin",
 	}
 	compiled.alone = &target{id: id, provider: compiled.provider, members: []*capability{compiled}}
-	compiled.policy, compiled.err = compileRules(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
+	compiled.policy, compiled.err = policy.CompileTemplate(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
 	if compiled.err == nil {
 		compiled.policy.MatchHeader = def.MatchHeader
 		if def.Default != nil {

@@ -166,7 +166,7 @@ func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	}
 	compile := policy.Compile
 	if c.provider.entry != nil {
-		compile = compileRules
+		compile = policy.CompileTemplate
 	}
 	compiled, err := compile(entry.ID, entry.Provider, entry.Hosts, entry.Methods, entry.Paths)
 	if err != nil {

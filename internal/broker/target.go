@@ -185,15 +185,7 @@ func (c *capability) admits(r *policy.Request) (rank int, ok bool) {
 	if c.policy == nil {
 		return 0, false
 	}
-	if _, err := policy.Decide(c.policy, r); err != nil {
-		return 0, false
-	}
-	for _, rule := range c.policy.Paths {
-		if rule.Match(r) {
-			rank = max(rank, rule.Specificity())
-		}
-	}
-	return rank, true
+	return c.policy.Admits(r)
 }
 
 // usable says why no call of the capability can be made, whoever makes it.

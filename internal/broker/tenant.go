@@ -17,23 +17,6 @@ func templated(hosts []string) bool {
 	return slices.ContainsFunc(hosts, func(h string) bool { return strings.Contains(h, "{") })
 }
 
-// compileRules is policy.Compile for a capability whose hosts may have
-// parameters: these are filled before anything is decided.
-func compileRules(id, provider string, hosts, methods, paths []string) (*policy.Capability, error) {
-	plain := make([]string, len(hosts))
-	for i, h := range hosts {
-		if plain[i] = h; strings.Contains(h, "{") {
-			plain[i] = "parameters.invalid"
-		}
-	}
-	c, err := policy.Compile(id, provider, plain, methods, paths)
-	if err != nil {
-		return nil, err
-	}
-	c.Hosts = slices.Clone(hosts)
-	return c, nil
-}
-
 // template finds the host of a registry provider that a capability's host
 // stands for: itself, or the one with parameters that it is made of. "" when
 // there is none.
@@ -128,7 +111,5 @@ func (c *credential) rules(one *capability) (*policy.Capability, error) {
 			return nil, c.broken("its host is none of " + c.Provider + "'s")
 		}
 	}
-	filled := *one.policy
-	filled.Hosts = hosts
-	return &filled, nil
+	return one.policy.WithHosts(hosts)
 }
