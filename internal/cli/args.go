@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,11 @@ func newIDArg(cmd *cobra.Command, noun string, flags ...string) *idArg {
 	return a
 }
 
+// used says whether one of the flags was given.
+func (a *idArg) used(cmd *cobra.Command) bool {
+	return slices.ContainsFunc(a.flags, cmd.Flags().Changed)
+}
+
 // get returns the id; none, several, or different ones are usage errors.
 func (a *idArg) get(args []string) (string, error) {
 	if len(args) > 1 && a.value != nil {
@@ -51,6 +57,41 @@ func (a *idArg) get(args []string) (string, error) {
 	return id, nil
 }
 
+// idsArg is one or more ids or patterns, as arguments and by flags.
+type idsArg struct {
+	noun  string
+	flags []string
+	given [][]string
+}
+
+// newIDsArg adds the flags to cmd, which must take any number of arguments.
+func newIDsArg(cmd *cobra.Command, noun string, flags ...string) *idsArg {
+	a := &idsArg{noun: noun, flags: flags, given: make([][]string, len(flags))}
+	for i, name := range flags {
+		usage := "a `" + strings.ToUpper(noun) + "`, in place of an argument; may be repeated"
+		cmd.Flags().StringArrayVar(&a.given[i], name, nil, usage)
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	return a
+}
+
+// get returns what was given, each once, in order.
+func (a *idsArg) get(args []string) ([]string, error) {
+	var ids []string
+	for _, v := range slices.Concat(append([][]string{args}, a.given...)...) {
+		switch {
+		case v == "":
+			return nil, api.Errorf(api.InvalidRequest, "a %s is empty", a.noun)
+		case !slices.Contains(ids, v):
+			ids = append(ids, v)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, api.Errorf(api.InvalidRequest, "no %s given", a.noun)
+	}
+	return ids, nil
+}
+
 // splitPair splits NAME=VALUE.
 func splitPair(flag, pair string) (name, value string, err error) {
 	name, value, ok := strings.Cut(pair, "=")
@@ -62,18 +103,6 @@ func splitPair(flag, pair string) (name, value string, err error) {
 		return "", "", api.Errorf(api.InvalidRequest, "--%s takes %s", flag, form)
 	}
 	return name, value, nil
-}
-
-// scopeFlag is --scope, which names whose a secret or credential is.
-func scopeFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().String("scope", "global", "whose it is, a `SCOPE`: global")
-}
-
-func checkScope(scope string) error {
-	if scope != "global" {
-		return api.Errorf(api.InvalidRequest, "--scope cannot be %q: it takes global", scope)
-	}
-	return nil
 }
 
 // oneOf refuses flags that exclude each other.

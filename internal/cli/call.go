@@ -10,9 +10,10 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/grant"
 )
 
-// callFlags are the flags of invoke and json.
+// callFlags are the flags of invoke and its sisters.
 type callFlags struct {
 	id *idArg
 
@@ -26,12 +27,12 @@ type callFlags struct {
 	files                []string
 	request, requestFile string
 
-	stream, fail       bool
-	output             string
-	timeout            time.Duration
-	timeoutMs          int64
-	credential         string
-	workspace, groupID string
+	stream, fail bool
+	output       string
+	timeout      time.Duration
+	timeoutMs    int64
+	credential   string
+	scope        scopeFlags
 }
 
 func newCallFlags(cmd *cobra.Command) *callFlags {
@@ -55,8 +56,9 @@ func newCallFlags(cmd *cobra.Command) *callFlags {
 	f.DurationVar(&c.timeout, "timeout", 0, "give up after this `DURATION` in all, e.g. 30s")
 	f.Int64Var(&c.timeoutMs, "timeout-ms", 0, "the same in `MILLISECONDS`")
 	f.StringVar(&c.credential, "credential", "", "use this `CREDENTIAL`")
-	f.StringVar(&c.workspace, "workspace-id", "", "call for this `WORKSPACE` (default $AIVAULT_WORKSPACE_ID)")
-	f.StringVar(&c.groupID, "group-id", "", "call for this `GROUP` of the workspace (default $AIVAULT_GROUP_ID)")
+	f.StringVar(&c.scope.kind, "scope", "", "call in this `SCOPE`: global, workspace or group (default: what the ids say)")
+	f.StringVar(&c.scope.workspace, "workspace-id", "", "call for this `WORKSPACE` (default $AIVAULT_WORKSPACE_ID)")
+	f.StringVar(&c.scope.group, "group-id", "", "call for this `GROUP` of the workspace (default $AIVAULT_GROUP_ID)")
 	f.BoolVarP(&c.fail, "fail", "f", false, "exit 22 when the upstream answers 400 or more")
 	c.id = newIDArg(cmd, "capability", "id", "capability")
 	return c
@@ -132,32 +134,13 @@ func (f *callFlags) context(o *Options, cmd *cobra.Command, call *api.Call) erro
 		}
 		call.TimeoutMs = ms
 	}
-	for _, v := range []struct {
-		flag, value string
-		to          *string
-	}{
-		{"credential", f.credential, &call.Credential},
-		{"workspace-id", f.workspace, &call.WorkspaceID},
-		{"group-id", f.groupID, &call.GroupID},
-	} {
-		if v.value != "" && *v.to != "" && v.value != *v.to {
-			return api.Errorf(api.InvalidRequest, "the request and --%s name different ones", v.flag)
-		}
-		if v.value != "" {
-			*v.to = v.value
-		}
+	if cmd.Flags().Changed("credential") && f.credential == "" {
+		return api.Errorf(api.InvalidRequest, "--credential is empty")
 	}
-	// The variables are a default for a call that names no context at all.
-	if call.WorkspaceID == "" && call.GroupID == "" {
-		call.WorkspaceID, call.GroupID = env.WorkspaceID, env.GroupID
+	if err := sameOf("credential", f.credential, &call.Credential); err != nil {
+		return err
 	}
-	if call.GroupID != "" && call.WorkspaceID == "" {
-		if env.WorkspaceID == "" {
-			return api.Errorf(api.InvalidRequest, "--group-id needs --workspace-id: a group belongs to a workspace")
-		}
-		call.WorkspaceID = env.WorkspaceID
-	}
-	return nil
+	return f.scope.ofCall(cmd, grant.Scope{Workspace: env.WorkspaceID, Group: env.GroupID}, call)
 }
 
 // manual builds the request from its flags.

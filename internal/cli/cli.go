@@ -223,7 +223,7 @@ func (e *flagError) text() string {
 // kindOf says in words what values a flag takes.
 func kindOf(f *pflag.Flag) string {
 	switch f.Value.Type() {
-	case "int", "int64":
+	case "int", "int64", "uint32":
 		return "a whole number"
 	case "duration":
 		return "a duration, such as 30s or 8h"

@@ -62,7 +62,7 @@ func secretNames(ctx context.Context, c *client.Client) (map[string]string, erro
 }
 
 func credentialTable(list api.CredentialList, names map[string]string) *table {
-	t := newTable("ID", "PROVIDER", "ORIGIN", "SCOPE", "AUTH", "SECRETS", "HOSTS", "EXCEPTIONS", "STATE")
+	t := newTable("ID", "PROVIDER", "ORIGIN", "SCOPE", "TENANT", "AUTH", "SECRETS", "HOSTS", "ONLY", "EXCEPTIONS", "STATE")
 	for _, c := range list.Credentials {
 		state := "ready"
 		switch {
@@ -74,10 +74,14 @@ func credentialTable(list api.CredentialList, names map[string]string) *table {
 		var secrets []string
 		for _, field := range slices.Sorted(maps.Keys(c.Secrets)) {
 			id := c.Secrets[field]
-			secrets = append(secrets, field+"="+cmp.Or(names[id], id))
+			text := field + "=" + cmp.Or(names[id], id)
+			if slices.Contains(c.PublicParts, field) {
+				text += " (public)"
+			}
+			secrets = append(secrets, text)
 		}
-		t.row(c.ID, c.Provider, c.Origin, c.Scope, orDash(c.Auth), orDash(strings.Join(secrets, ", ")),
-			orDash(strings.Join(c.Hosts, ", ")), orDash(exceptions(c)), state)
+		t.row(c.ID, c.Provider, c.Origin, c.Scope, orDash(c.Tenant), orDash(c.Auth), orDash(strings.Join(secrets, ", ")),
+			orDash(strings.Join(c.Hosts, ", ")), orDash(strings.Join(c.Only, ", ")), orDash(exceptions(c)), state)
 	}
 	return t
 }
@@ -94,13 +98,17 @@ func exceptions(c api.Credential) string {
 	for _, p := range c.AllowPorts {
 		parts = append(parts, fmt.Sprintf("port %d", p))
 	}
+	if c.AllowHTTP {
+		parts = append(parts, "plain http")
+	}
 	return strings.Join(parts, ", ")
 }
 
 func newCredentialDelete(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete ID", Aliases: []string{"rm"},
-		Short: "Delete a credential; its secrets stay",
+		Short:             "Delete a credential; its secrets stay",
+		ValidArgsFunction: o.completeCredential,
 	}
 	ref := newIDArg(cmd, "credential", "id")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -24,13 +24,20 @@ func newCredentialCreate(o *Options) *cobra.Command {
 		Long: "Makes a credential. For a provider of the registry its auth and hosts are known; for any other\n" +
 			"give --auth with its flags and at least one --host. Templates name secrets by field, as\n" +
 			"{{field}}; a credential with one secret calls it {{secret}}.\n\n" +
-			"--ca-file, --allow-private-network and --allow-port are exceptions for this credential alone.",
+			"A provider of the registry that gives each account a host of its own (my-store.myshopify.com)\n" +
+			"takes that host, which then belongs to the secret's value: another tenant needs another value.\n\n" +
+			"--ca-file, --allow-private-network, --allow-port and --allow-http are exceptions for this\n" +
+			"credential alone. For a provider of the registry they are refused, unless it is one that people\n" +
+			"host themselves.",
 		Example: "  aivault credential create acme --provider acme --auth header --host api.acme.test --secret ACME_KEY\n" +
 			"  aivault credential create acme --provider acme --auth basic --host api.acme.test \\\n" +
 			"    --secret username=ACME_USER --secret password=ACME_PASSWORD \\\n" +
 			"    --username-template '{{username}}' --password-template '{{password}}'\n" +
 			"  aivault credential create lab --provider lab --auth query --query-param key --secret LAB_KEY \\\n" +
-			"    --host lab.internal:8443 --allow-port 8443 --allow-private-network --ca-file lab-ca.pem",
+			"    --host lab.internal:8443 --allow-port 8443 --allow-private-network --ca-file lab-ca.pem\n" +
+			"  aivault credential create printer --auth header --secret LAB_KEY --host printer.internal --allow-http\n" +
+			"  aivault credential create acme-eu --auth header --host eu.acme.test --secret ACME_KEY \\\n" +
+			"    --workspace-id acme",
 	}
 	id := newIDArg(cmd, "credential", "id")
 	f := cmd.Flags()
@@ -38,11 +45,13 @@ func newCredentialCreate(o *Options) *cobra.Command {
 	f.StringArrayVar(&refs, "secret-ref", nil, "a secret by reference, `[FIELD=]vault:secret:ID`; may be repeated")
 	f.StringArrayVar(&names, "secret", nil, "a secret by name, alias or id, `[FIELD=]NAME`; may be repeated")
 	auth := newAuthFlags(cmd)
-	f.StringArrayVar(&r.Hosts, "host", nil, "a host that it may go to, `NAME[:PORT]`; may be repeated")
-	scope := scopeFlag(cmd)
+	f.StringArrayVar(&r.Hosts, "host", nil, "a host that it may go to, `NAME[:PORT]`; may be repeated; of a provider of the registry the account's own host")
+	f.StringArrayVar(&r.PublicParts, "public-part", nil, "the value of this `FIELD` is no secret and stays in answers; may be repeated")
+	scope := newScopeFlags(cmd, "whose it is")
 	f.StringVar(&caFile, "ca-file", "", "trust the CA certificates (PEM) in `FILE` for these hosts")
 	f.BoolVar(&r.AllowPrivateNetwork, "allow-private-network", false, "let it reach private and loopback addresses")
 	f.IntSliceVar(&r.AllowPorts, "allow-port", nil, "let it use this `PORT` beside 443; may be repeated")
+	f.BoolVar(&r.AllowHTTP, "allow-http", false, "call over plain http, to private and loopback addresses alone")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if r.ID, err = id.get(args); err != nil {
 			return err
@@ -50,7 +59,7 @@ func newCredentialCreate(o *Options) *cobra.Command {
 		if r.Provider == "" {
 			r.Provider = r.ID
 		}
-		if err = checkScope(*scope); err != nil {
+		if r.Scope, err = scope.get(cmd); err != nil {
 			return err
 		}
 		if r.SecretRefs, err = secretRefs(refs, names); err != nil {
@@ -80,9 +89,16 @@ func createCredential(ctx context.Context, o *Options, r api.CredentialCreate) e
 		if o.JSON {
 			return o.printJSON(cred)
 		}
-		o.say("Credential created: %s (provider: %s)", cred.ID, cred.Provider)
+		of := "provider: " + cred.Provider
+		if cred.Tenant != "" {
+			of += ", " + cred.Tenant
+		}
+		o.say("Credential created: %s (%s)", cred.ID, of)
 		if !cred.Ready && cred.Problem != "" {
 			o.notice("not ready: %s", cred.Problem)
+		}
+		if cred.Notice != "" {
+			o.notice("%s", cred.Notice)
 		}
 		return nil
 	})

@@ -44,6 +44,11 @@ func (o *Options) say(format string, args ...any) {
 	_, _ = fmt.Fprintln(o.Err, term.Line(fmt.Sprintf(format, args...)))
 }
 
+// hint prints what to type next.
+func (o *Options) hint(format string, args ...any) {
+	_, _ = fmt.Fprintln(o.Err, o.style.Bold("hint:"), term.Line(fmt.Sprintf(format, args...)))
+}
+
 // notice prints a line that people should know of.
 func (o *Options) notice(format string, args ...any) {
 	_, _ = fmt.Fprintln(o.Err, o.style.Yellow("notice:"), term.Line(fmt.Sprintf(format, args...)))
@@ -119,6 +124,21 @@ func (o *Options) printTable(t *table) error {
 		out.WriteByte('\n')
 	}
 	return o.print([]byte(out.String()))
+}
+
+// printTables prints tables with a line between them.
+func (o *Options) printTables(tables []*table) error {
+	for i, t := range tables {
+		if i > 0 {
+			if err := o.print([]byte("\n")); err != nil {
+				return err
+			}
+		}
+		if err := o.printTable(t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rfc3339 shows a time of the API; 0 is no time.

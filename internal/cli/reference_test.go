@@ -92,7 +92,7 @@ func reference() string {
 
 func section(b *strings.Builder, c *cobra.Command) {
 	fmt.Fprintf(b, "## %s\n\n", c.CommandPath())
-	if c.Parent().Name() == "capability" && (c.Name() == "invoke" || c.Name() == "json") {
+	if c.Parent().Name() == "capability" && (c.Name() == "invoke" || c.Name() == "json" || c.Name() == "markdown") {
 		fmt.Fprintf(b, "The same as [aivault %s](#aivault-%s).", c.Name(), c.Name())
 		if len(c.Aliases) > 0 {
 			fmt.Fprintf(b, " Other names: %s.", code(c.Aliases))

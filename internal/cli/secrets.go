@@ -13,7 +13,8 @@ import (
 func newSecrets(o *Options) *cobra.Command {
 	cmd := newGroup("secrets", "Store, list, rotate and delete secrets; none is ever printed", "secret")
 	cmd.Long = "Secrets are stored sealed and used by the daemon alone: no command, API, log or error prints\none. A secret with a name that the registry knows (OPENAI_API_KEY) is pinned to its provider,\nand its capabilities are ready at once."
-	cmd.AddCommand(newSecretsCreate(o), newSecretsList(o), newSecretsUpdate(o), newSecretsRotate(o), newSecretsDelete(o))
+	cmd.AddCommand(newSecretsCreate(o), newSecretsList(o), newSecretsUpdate(o), newSecretsRotate(o), newSecretsDelete(o),
+		newSecretsAttach(o), newSecretsDetach(o))
 	for _, word := range []string{"get", "show", "reveal", "export"} {
 		cmd.AddCommand(newNever(word))
 	}
@@ -44,9 +45,13 @@ func newSecretsList(o *Options) *cobra.Command {
 }
 
 func secretTable(list api.SecretList) *table {
-	t := newTable("NAME", "ALIASES", "SCOPE", "PINNED TO", "VERSION", "CREATED", "ROTATED", "REFERENCE")
+	t := newTable("NAME", "ALIASES", "SCOPE", "ATTACHED TO", "PINNED TO", "VERSION", "CREATED", "ROTATED", "REFERENCE")
 	for _, s := range list.Secrets {
-		t.row(s.Name, orDash(strings.Join(s.Aliases, ", ")), s.Scope, orDash(s.PinnedProvider),
+		pin := s.PinnedProvider
+		if s.PinnedTenant != "" {
+			pin += " (" + s.PinnedTenant + ")"
+		}
+		t.row(s.Name, orDash(strings.Join(s.Aliases, ", ")), s.Scope, orDash(strings.Join(s.AttachedGroups, ", ")), orDash(pin),
 			strconv.FormatUint(s.Version, 10), rfc3339(s.CreatedAtMs), rfc3339(s.RotatedAtMs), "vault:secret:"+s.ID)
 	}
 	return t

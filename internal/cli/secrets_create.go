@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,32 +13,38 @@ import (
 )
 
 func newSecretsCreate(o *Options) *cobra.Command {
-	var aliases []string
+	var aliases, only []string
 	cmd := &cobra.Command{
 		Use:   "create --name NAME",
 		Short: "Store a secret; a name that the registry knows makes its capabilities ready",
 		Long: "Stores a secret. The value is asked for at the terminal without echo, or read from a pipe, a\n" +
 			"file, or the command line. A name that the registry knows pins the secret to its provider and\n" +
-			"makes that provider's credential and capabilities.",
+			"makes that provider's credential and capabilities. A name may be taken once in each scope.",
 		Example: "  aivault secrets create --name OPENAI_API_KEY\n" +
 			"  aivault secrets create --name GITHUB_TOKEN --value-file token.txt\n" +
 			"  pass show stripe | aivault secrets create --name STRIPE_API_KEY\n" +
-			"  aivault secrets create --name OPENAI_API_KEY --value \"sk-...\" --scope global",
+			"  aivault secrets create --name OPENAI_API_KEY --value \"sk-...\" --scope global\n" +
+			"  aivault secrets create --name SLACK_BOT_TOKEN --scope workspace --workspace-id acme\n" +
+			"  aivault secrets create --name GITHUB_TOKEN --only 'github/*-read'",
 	}
 	name := newIDArg(cmd, "name", "name")
 	value := newEntry(cmd, "value", "value-file", "the value")
 	name.value = value
-	scope := scopeFlag(cmd)
+	scope := newScopeFlags(cmd, "whose it is")
 	cmd.Flags().StringArrayVar(&aliases, "alias", nil, "another `NAME` for it; may be repeated")
+	cmd.Flags().StringArrayVar(&only, "only", nil, "enable the capabilities of this `PATTERN` alone; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		n, err := name.get(args)
 		if err != nil {
 			return err
 		}
-		if err := checkScope(*scope); err != nil {
+		r := api.SecretCreate{Name: n, Aliases: aliases, Only: only}
+		if r.Scope, err = scope.get(cmd); err != nil {
 			return err
 		}
-		r := api.SecretCreate{Name: n, Scope: *scope, Aliases: aliases}
+		if slices.Contains(only, "") {
+			return api.Errorf(api.InvalidRequest, "--only is empty")
+		}
 		if value.given(cmd) || o.stdinHasData() {
 			if r.Value, err = value.get(cmd.Context(), o, cmd, question{}); err != nil {
 				return err
@@ -63,6 +70,11 @@ func createSecret(cmd *cobra.Command, o *Options, c *client.Client, r api.Secret
 	}
 	for _, line := range createdLines(s) {
 		o.say("%s", line)
+	}
+	if host := waitingHost(s.Waiting); host != "" {
+		if err := o.hintTenant(ctx, c, s, host); err != nil {
+			return err
+		}
 	}
 	if o.JSON {
 		return o.printJSON(s)

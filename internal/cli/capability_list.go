@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/client"
+)
+
+// listFlags choose what `capability list` shows.
+type listFlags struct {
+	all              bool
+	provider, search string
+}
+
+func newCapabilityList(o *Options) *cobra.Command {
+	var l listFlags
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Args: noArgs,
+		Short: "List what can be called, and which providers could be",
+		Long: "Lists the capabilities that are ready or turned off, the sets of which some member is ready, and\n" +
+			"one line for each provider that the registry knows and the vault has no credential for. --all,\n" +
+			"--provider and --search list every capability and set that fits.",
+		Example: "  aivault capability list\n  aivault capability list --provider github\n  aivault capability list --search image",
+	}
+	cmd.Flags().BoolVar(&l.all, "all", false, "every capability, ready or not")
+	cmd.Flags().StringVar(&l.provider, "provider", "", "every capability of this `PROVIDER`")
+	cmd.Flags().StringVar(&l.search, "search", "", "every capability with this `TEXT` in its id or description")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return o.withClient(cmd.Context(), func(c *client.Client) error {
+			list, err := c.Capabilities(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := o.noticeLocked(cmd.Context(), c, list); err != nil {
+				return err
+			}
+			shown := l.choose(list)
+			if o.JSON {
+				return o.printJSON(shown)
+			}
+			return o.printCapabilities(l, shown)
+		})
+	}
+	return cmd
+}
+
+// noticeLocked says why nothing is ready when that is because nobody can know.
+func (o *Options) noticeLocked(ctx context.Context, c *client.Client, list api.CapabilityList) error {
+	if slices.ContainsFunc(list.Capabilities, func(s api.CapabilitySummary) bool { return s.Ready }) {
+		return nil
+	}
+	s, err := c.Status(ctx)
+	if err == nil && s.Vault.State == vaultLocked {
+		o.notice("what is ready is not known while the vault is locked: aivault unlock")
+	}
+	return err
+}
+
+// full says whether what is not ready is listed, too.
+func (l listFlags) full() bool { return l.all || l.provider != "" || l.search != "" }
+
+// choose applies --provider and --search.
+func (l listFlags) choose(list api.CapabilityList) api.CapabilityList {
+	want := func(provider string, texts ...string) bool {
+		if l.provider != "" && provider != l.provider {
+			return false
+		}
+		return strings.Contains(strings.ToLower(strings.Join(append(texts, provider), "\n")), strings.ToLower(l.search))
+	}
+	out := api.CapabilityList{Capabilities: []api.CapabilitySummary{}, Sets: []api.CapabilitySet{}, Available: []api.AvailableProvider{}}
+	for _, c := range list.Capabilities {
+		if want(c.Provider, c.ID, c.Description) {
+			out.Capabilities = append(out.Capabilities, c)
+		}
+	}
+	for _, s := range list.Sets {
+		if want(s.Provider, s.ID, s.Description) {
+			out.Sets = append(out.Sets, s)
+		}
+	}
+	for _, p := range list.Available {
+		if want(p.Provider, append([]string{p.Title}, p.Secrets...)...) {
+			out.Available = append(out.Available, p)
+		}
+	}
+	return out
+}
+
+// brief leaves out what is neither ready nor turned off at a provider that
+// the vault has a credential for.
+func brief(list api.CapabilityList) api.CapabilityList {
+	available := map[string]bool{}
+	for _, p := range list.Available {
+		available[p.Provider] = true
+	}
+	list.Capabilities = slices.DeleteFunc(slices.Clone(list.Capabilities), func(c api.CapabilitySummary) bool {
+		return !c.Ready && (!c.Off || available[c.Provider])
+	})
+	list.Sets = slices.DeleteFunc(slices.Clone(list.Sets), func(s api.CapabilitySet) bool { return !s.Ready })
+	return list
+}
+
+func (o *Options) printCapabilities(l listFlags, list api.CapabilityList) error {
+	if !l.full() {
+		list = brief(list)
+	}
+	var tables []*table
+	if len(list.Capabilities) > 0 {
+		t := newTable("CAPABILITY", "ACCESS", "METHODS", "STATE", "DESCRIPTION")
+		for _, c := range list.Capabilities {
+			t.row(c.ID, orDash(c.Access), strings.Join(c.Methods, ","), capabilityState(c), c.Description)
+		}
+		tables = append(tables, t)
+	}
+	if len(list.Sets) > 0 {
+		t := newTable("SET", "STATE", "MEMBERS", "DESCRIPTION")
+		for _, s := range list.Sets {
+			t.row(s.ID, setState(s), fmt.Sprint(len(s.Members)), s.Description)
+		}
+		tables = append(tables, t)
+	}
+	if len(tables) == 0 && (len(list.Available) == 0 || l.full()) {
+		o.say("No capability fits.")
+	}
+	if len(list.Available) > 0 {
+		t := newTable("AVAILABLE", "CAPABILITIES", "STORE ITS SECRET WITH")
+		for _, p := range list.Available {
+			t.row(p.Provider, fmt.Sprint(p.Capabilities), storeCommand(p.Secrets))
+		}
+		tables = append(tables, t)
+	}
+	return o.printTables(tables)
+}
+
+func setState(s api.CapabilitySet) string {
+	if s.Ready {
+		return "ready"
+	}
+	return "not ready"
+}
+
+func capabilityState(c api.CapabilitySummary) string {
+	switch {
+	case c.Off:
+		return "off"
+	case c.Ready:
+		return "ready"
+	case c.Reason != "":
+		return c.Reason
+	}
+	return "not ready"
+}
+
+func storeCommand(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	cmd := "aivault secrets create --name " + names[0]
+	if len(names) > 1 {
+		cmd += " (and " + strings.Join(names[1:], ", ") + ")"
+	}
+	return cmd
+}
