@@ -10,6 +10,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/redact"
 )
 
@@ -103,6 +104,26 @@ func printable(s string) bool {
 	return true
 }
 
+// withoutBlocked is an answer's body without the members that the policy
+// blocks. What is no JSON is refused, before its first byte reaches anyone:
+// nothing could be removed from it.
+func (p *plan) withoutBlocked(r *egress.Response, body io.Reader) (io.Reader, error) {
+	if !p.limits.BlocksFields() {
+		return body, nil
+	}
+	if given := r.Header.Values("Content-Type"); len(given) == 1 && policy.IsJSON(given[0]) {
+		return p.limits.Block(body), nil
+	}
+	switch _, err := io.ReadFull(body, make([]byte, 1)); err {
+	case io.EOF:
+		return body, nil // nothing is nothing
+	case nil:
+		return nil, api.Errorf(api.PolicyViolation, "the policy of %s removes fields from answers, and this answer is no JSON", p.capability.id)
+	default:
+		return nil, err
+	}
+}
+
 // A counter counts what the upstream sent.
 type counter struct {
 	r io.Reader
@@ -126,7 +147,8 @@ type answerBody struct {
 	response   *egress.Response
 	raw        *counter
 	scrubbed   *redact.Reader
-	redactions int // in the header
+	redactions int   // in the header
+	most       int64 // of bytes for the caller; -1: any number
 
 	mu    sync.Mutex // held by a Read, so that the set is not wiped under it
 	bytes int64
@@ -140,15 +162,14 @@ func (a *answerBody) Read(p []byte) (int, error) {
 	if a.end != nil {
 		return 0, a.end
 	}
-	n, err := a.scrubbed.Read(p)
+	n, err := a.next(p)
 	if err == nil && a.raw.n == a.response.Length && n < len(p) {
 		// The declared length is reached, so that the end is due: an answer
 		// that fits one Read is handed on whole, with its end.
 		var more int
-		more, err = a.scrubbed.Read(p[n:])
+		more, err = a.next(p[n:])
 		n += more
 	}
-	a.bytes += int64(n)
 	if err == nil {
 		return n, nil
 	}
@@ -161,6 +182,24 @@ func (a *answerBody) Read(p []byte) (int, error) {
 		a.finish(outcome{err: a.failure(err)})
 	}
 	return n, a.end
+}
+
+// next reads what is clean, as far as the policy lets the answer go. The byte
+// that would be one too many is read, and nothing of it is handed on.
+func (a *answerBody) next(p []byte) (n int, err error) {
+	left := a.most - a.bytes
+	switch {
+	case a.most < 0:
+		n, err = a.scrubbed.Read(p)
+	case left > 0:
+		n, err = a.scrubbed.Read(p[:min(int64(len(p)), left)])
+	default:
+		if n, err = a.scrubbed.Read(make([]byte, 1)); n > 0 {
+			n, err = 0, api.Errorf(api.ResponseTooLarge, "the answer goes on after the %d bytes that %s may have", a.most, a.plan.capability.id)
+		}
+	}
+	a.bytes += int64(n)
+	return n, err
 }
 
 // Close ends the call, wherever it stands. It may be called while a Read

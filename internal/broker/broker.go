@@ -39,8 +39,10 @@ type Config struct {
 type Broker struct {
 	vault   *vault.Vault
 	egress  *egress.Client
+	quota   *quota.Book
 	clock   func() time.Time
 	refusal error
+	bodies  bodies
 	catalog *catalog
 	scrub   *scrubber
 	running *running
@@ -54,7 +56,7 @@ func New(cfg Config) *Broker {
 		cfg.Clock = time.Now
 	}
 	return &Broker{
-		vault: cfg.Vault, egress: cfg.Egress, clock: cfg.Clock, refusal: cfg.Refuse,
+		vault: cfg.Vault, egress: cfg.Egress, quota: cfg.Quota, clock: cfg.Clock, refusal: cfg.Refuse,
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
 		running: newRunning(),

@@ -8,6 +8,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
@@ -23,8 +24,8 @@ func BenchmarkPrepare(b *testing.B) {
 			call := api.Call{Capability: "p7/all", Request: api.Request{Method: "GET", Path: "/v1/models"}}
 			b.ReportAllocs()
 			for b.Loop() {
-				var p plan
-				if err := one.decide(b.Context(), &p, &call, &egress.Body{}); err != nil {
+				p := one.newPlan(grant.Caller{}, &call, egress.Body{})
+				if _, err := one.decide(b.Context(), p); err != nil {
 					b.Fatal(err)
 				}
 				fields, err := p.credential.open(p.login)

@@ -24,18 +24,38 @@ type outcome struct {
 // record starts a record with what is known of the call so far. Of the
 // caller's words it holds the name of what was asked for, and nothing else.
 func (p *plan) record(event string) audit.Record {
-	r := audit.Record{Event: event, RequestID: p.id, Caller: p.who, Capability: bounded(p.named, 128)}
-	if c := p.capability; c != nil {
-		r.Provider = c.provider.id
+	r := audit.Record{Event: event, RequestID: p.id, Caller: p.who, Capability: p.named()}
+	if t := p.target; t != nil {
+		r.Provider = t.provider.id
+		if t.set {
+			r.Set = t.id
+		}
+	}
+	if p.capability != nil {
+		r.Capability = p.capability.id
 	}
 	if p.request != nil {
 		r.Method = p.request.Method()
 	}
 	if c := p.credential; c != nil {
-		r.Credential, r.Scope = c.ID, c.Scope
+		r.Credential, r.Scope, r.Binding = c.ID, c.Scope, p.binding
+	}
+	if n := min(len(p.grants), audit.MaxGrants); n > 0 {
+		r.Grants = make([]string, n)
+		for i := range r.Grants {
+			r.Grants[i] = p.grants[i].ID
+		}
 	}
 	r.Host, r.Path = p.decision.Host, p.decision.Rule
 	return r
+}
+
+// named is the capability as the caller named it.
+func (p *plan) named() string {
+	if p.call == nil {
+		return ""
+	}
+	return bounded(p.call.Capability, 128)
 }
 
 func (p *plan) allowed() audit.Record {
@@ -58,6 +78,7 @@ func (p *plan) allowed() audit.Record {
 // refusal that cannot be recorded is a refusal all the same; where there is
 // no vault there is no log.
 func (b *Broker) refuse(ctx context.Context, p *plan, err error) error {
+	b.bodies.letGo(p)
 	failure := api.AsError(err)
 	log := p.log
 	if log == nil {
@@ -82,6 +103,7 @@ func (b *Broker) Refuse(ctx context.Context, who grant.Caller, err error) error 
 // finish records how an allowed call ended and returns the error that ends
 // it for the caller: the outcome's own, or that there is no record of it.
 func (b *Broker) finish(ctx context.Context, p *plan, o outcome) error {
+	b.bodies.letGo(p)
 	r := p.record(audit.CallFinished)
 	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
 	r.DurationMs = b.clock().Sub(p.started).Milliseconds()

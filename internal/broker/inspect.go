@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/policy"
+)
+
+// A body is what a call sends.
+type body struct {
+	given egress.Body // beside the text of the call itself
+	sent  egress.Body // as it goes out, bounded
+	whole []byte      // all of given, once a policy had to see it
+	read  bool        // whole is there
+	held  int64       // of what inspected bodies may take up in memory
+}
+
+// settle decides what is sent as the body and returns the call's headers,
+// completed by a content type for a body that was given as text and is JSON.
+func (b *body) settle(r *api.Request) []api.Header {
+	switch {
+	case b.read:
+		b.sent = egress.Body{Reader: bytes.NewReader(b.whole), Length: int64(len(b.whole))}
+		return r.Headers
+	case b.given.Reader != nil || r.Body == nil:
+		b.sent = b.given
+		return r.Headers
+	}
+	text := *r.Body
+	b.sent = egress.Body{Reader: strings.NewReader(text), Length: int64(len(text))}
+	for _, h := range r.Headers {
+		if strings.EqualFold(h.Name, "content-type") {
+			return r.Headers
+		}
+	}
+	// JSON as most upstreams take it: strictness is for what aivault reads.
+	if !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+		return r.Headers
+	}
+	return append(r.Headers[:len(r.Headers):len(r.Headers)], api.Header{Name: "Content-Type", Value: "application/json"})
+}
+
+// checkSize refuses a body of a known length that is too long, and has one of
+// unknown length break off at the byte.
+func (b *Broker) checkSize(_ context.Context, p *plan) error {
+	most := p.limits.MaxRequest()
+	switch sent := &p.body.sent; {
+	case most < 0:
+	case sent.Length > most:
+		return tooLarge(p, most)
+	case sent.Length < 0 && sent.Reader != nil:
+		sent.Reader = &boundedBody{r: sent.Reader, left: most, over: func() error { return tooLarge(p, most) }}
+	}
+	return nil
+}
+
+func tooLarge(p *plan, most int64) error {
+	return api.Errorf(api.RequestTooLarge, "%s takes a body of at most %d bytes", p.capability.id, most)
+}
+
+// A boundedBody ends with an error where one more byte would follow.
+type boundedBody struct {
+	r    io.Reader
+	left int64
+	over func() error
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		n, err := b.r.Read(make([]byte, 1))
+		if n > 0 {
+			return 0, b.over()
+		}
+		return 0, err
+	}
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// checkFields shows the body to the policy, where that asks for it. What was
+// judged is then what is sent, byte for byte.
+func (b *Broker) checkFields(ctx context.Context, p *plan) error {
+	if !p.limits.InspectsBody() {
+		return nil
+	}
+	if !p.body.read && p.body.given.Reader != nil {
+		if err := b.readBody(p); err != nil {
+			return err
+		}
+		if now, err := b.index(ctx); err != nil || now != p.index {
+			return errChanged
+		}
+	}
+	whole := p.body.whole
+	if text := p.call.Request.Body; !p.body.read && text != nil {
+		if len(*text) > policy.MaxInspected {
+			return tooLarge(p, policy.MaxInspected)
+		}
+		whole = []byte(*text)
+	}
+	return p.limits.CheckBody(p.request, whole)
+}
+
+// readBody reads the call's body into memory.
+func (b *Broker) readBody(p *plan) error {
+	most, sent := int64(policy.MaxInspected), &p.body.sent
+	if n := p.limits.MaxRequest(); n >= 0 && n < most {
+		most = n
+	}
+	if sent.Length > most {
+		return tooLarge(p, most)
+	}
+	var whole []byte
+	for size := int64(4 << 10); ; size = min(2*size, most+1) {
+		if err := b.bodies.hold(p, size); err != nil {
+			return err
+		}
+		whole = append(make([]byte, 0, size), whole...)
+		n, err := io.ReadFull(sent.Reader, whole[len(whole):size])
+		whole = whole[:len(whole)+n]
+		switch {
+		case int64(len(whole)) > most:
+			return tooLarge(p, most)
+		case err == io.EOF || err == io.ErrUnexpectedEOF:
+			if sent.Length >= 0 && sent.Length != int64(len(whole)) {
+				return api.Errorf(api.InvalidRequest, "the request's body has %d bytes, not the %d declared", len(whole), sent.Length)
+			}
+			p.body.whole, p.body.read = whole, true
+			*sent = egress.Body{Reader: bytes.NewReader(whole), Length: int64(len(whole))}
+			return nil
+		case err != nil:
+			return asBodyError(err)
+		}
+	}
+}
+
+// asBodyError is what kept a call's body from being read to its end.
+func asBodyError(err error) error {
+	var known *api.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return api.Errorf(api.InvalidRequest, "the request's body broke off")
+}
+
+// Bounds of the bodies that are in memory for a policy, in bytes.
+const (
+	maxBodiesOfOne = 64 << 20
+	maxBodies      = 256 << 20
+	retryBodiesMs  = 1000
+)
+
+// bodies bounds the memory that inspected bodies take up: so much of each
+// user, so that one who sends many is kept from sending more, and nobody else
+// is. Nobody waits: whoever did would hold a connection meanwhile.
+type bodies struct {
+	mu    sync.Mutex
+	total int64
+	of    map[uint32]int64
+}
+
+// hold is asked before a buffer of size bytes takes the place of p's smaller
+// one.
+func (s *bodies) hold(p *plan, size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uid, more := p.caller.UID, size-p.body.held
+	if s.of[uid]+more > maxBodiesOfOne || s.total+more > maxBodies {
+		e := api.Errorf(api.RateLimited, "the bodies that the policies of running calls have to read, of this user or of all, take up too much memory")
+		e.RetryAfterMs = retryBodiesMs
+		return e.WithHint("wait for some of these calls to end")
+	}
+	if s.of == nil {
+		s.of = map[uint32]int64{}
+	}
+	s.of[uid] += more
+	s.total += more
+	p.body.held = size
+	return nil
+}
+
+// letGo ends what hold began; once is enough.
+func (s *bodies) letGo(p *plan) {
+	if p.body.held == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uid := p.caller.UID
+	s.total -= p.body.held
+	if s.of[uid] -= p.body.held; s.of[uid] == 0 {
+		delete(s.of, uid)
+	}
+	p.body.held = 0
+}
