@@ -28,13 +28,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, copySize); return &b
 
 // proxy makes a call and streams its answer.
 func (x *exchange) proxy() error {
-	// The answer may begin before the request has ended.
 	ctl := http.NewResponseController(x.w)
-	if err := ctl.EnableFullDuplex(); err != nil {
-		return api.Errorf(api.Internal, "server: stream in both directions: %w", err)
-	}
-	x.duplex = true
-	call, body, err := x.readCall(ctl)
+	call, body, err := x.receive(ctl)
 	if err != nil {
 		return x.refuseCall(err)
 	}
@@ -61,6 +56,38 @@ func (x *exchange) proxy() error {
 		x.drain()
 	}
 	return nil
+}
+
+// explain answers what would become of a call. It takes what proxy takes.
+func (x *exchange) explain() error {
+	call, body, err := x.receive(http.NewResponseController(x.w))
+	if err != nil {
+		return err
+	}
+	if x.body != nil {
+		defer x.body.close()
+	}
+	e, err := x.h.cfg.Broker.Explain(x.r.Context(), x.who, call, body)
+	if err != nil {
+		return err
+	}
+	if x.body != nil {
+		x.body.close()
+	}
+	x.closeUnlessRead()
+	err = x.answer(e)
+	x.drain()
+	return err
+}
+
+// receive reads a call, whose body may still be on its way: the answer may
+// begin before the request has ended.
+func (x *exchange) receive(ctl *http.ResponseController) (call api.Call, body egress.Body, err error) {
+	if err := ctl.EnableFullDuplex(); err != nil {
+		return call, body, api.Errorf(api.Internal, "server: stream in both directions: %w", err)
+	}
+	x.duplex = true
+	return x.readCall(ctl)
 }
 
 // appendPlanned encodes p as JSON, by hand: every call needs it, and

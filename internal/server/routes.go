@@ -22,6 +22,7 @@ func (h *handler) table() []route {
 	a := h.cfg.Admin
 	return []route{
 		{post, api.RouteProxy, false, (*exchange).proxy},
+		{post, api.RouteExplain, false, (*exchange).explain},
 		{get, api.RouteStatus, false, (*exchange).showStatus},
 		{get, api.RouteCapabilities, false, func(x *exchange) error {
 			return reply(x)(h.cfg.Broker.Capabilities(x.r.Context(), x.who))
