@@ -8,6 +8,7 @@ package admin
 import (
 	"context"
 	"crypto/rand"
+	"os"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -30,6 +31,9 @@ type Config struct {
 	// os/user.
 	LookupUser  func(name string) (uid uint32, err error)
 	LookupGroup func(name string) (gid uint32, err error)
+	// Owner is the user whose vault this is, and whom no grant limits; default:
+	// the process's own.
+	Owner *uint32
 	// Observe, when not nil, is called before and after each change: the
 	// broker of the same process, which goes on scrubbing values that a change
 	// replaces and wipes what it holds when the vault is locked.
@@ -39,10 +43,15 @@ type Config struct {
 // Admin makes changes. Every method takes the caller and answers
 // operator_required to anyone who is none.
 type Admin struct {
-	vault    *vault.Vault
-	registry *registry.Registry
-	initial  keysource.Request
-	observe  func(context.Context)
+	vault       *vault.Vault
+	registry    *registry.Registry
+	initial     keysource.Request
+	quota       *quota.Book
+	clock       func() time.Time
+	lookupUser  func(string) (uint32, error)
+	lookupGroup func(string) (uint32, error)
+	owner       uint32
+	observe     func(context.Context)
 }
 
 // New makes an Admin.
@@ -50,7 +59,22 @@ func New(cfg Config) *Admin {
 	if cfg.Observe == nil {
 		cfg.Observe = func(context.Context) {}
 	}
-	return &Admin{vault: cfg.Vault, registry: cfg.Registry, initial: cfg.Default, observe: cfg.Observe}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.LookupUser == nil {
+		cfg.LookupUser = systemUser
+	}
+	if cfg.LookupGroup == nil {
+		cfg.LookupGroup = systemGroup
+	}
+	if cfg.Owner == nil {
+		cfg.Owner = new(uint32(os.Geteuid()))
+	}
+	return &Admin{
+		vault: cfg.Vault, registry: cfg.Registry, initial: cfg.Default, quota: cfg.Quota, clock: cfg.Clock,
+		lookupUser: cfg.LookupUser, lookupGroup: cfg.LookupGroup, owner: *cfg.Owner, observe: cfg.Observe,
+	}
 }
 
 // allow lets the operator pass. Anyone else's attempt is recorded.
@@ -69,10 +93,12 @@ func (a *Admin) allow(ctx context.Context, who grant.Caller, what string) error 
 
 // update makes one change of the vault.
 func (a *Admin) update(ctx context.Context, who grant.Caller, event string, fn func(*vault.Tx) error) (*vault.Snapshot, error) {
+	return a.change(ctx, audit.Record{Event: event, RequestID: rand.Text(), Caller: audit.CallerOf(who)}, fn)
+}
+
+func (a *Admin) change(ctx context.Context, rec audit.Record, fn func(*vault.Tx) error) (*vault.Snapshot, error) {
 	a.observe(ctx)
-	snap, err := a.vault.Update(ctx, audit.Record{
-		Event: event, RequestID: rand.Text(), Caller: audit.CallerOf(who),
-	}, fn)
+	snap, err := a.vault.Update(ctx, rec, fn)
 	a.observe(ctx)
 	return snap, err
 }

@@ -10,6 +10,7 @@ import (
 	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
 
@@ -24,6 +25,10 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 	}
 	if _, claimed := a.registry.Capability(r.ID); claimed != nil {
 		return api.CapabilityDetail{}, api.Errorf(api.AlreadyExists, "capability %s is the registry's", r.ID).
+			WithHint("aivault capability describe %s", r.ID)
+	}
+	if _, set := a.registry.Set(r.ID); set != nil {
+		return api.CapabilityDetail{}, api.Errorf(api.AlreadyExists, "%s names a set of the registry's: %s", r.ID, listed(set.Members)).
 			WithHint("aivault capability describe %s", r.ID)
 	}
 	prefix, _, _ := strings.Cut(r.ID, "/")
@@ -45,11 +50,11 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 		if err != nil {
 			return err
 		}
-		host, err := pickHost(&r, hosts)
+		host, err := pickHost(a.registry.Provider(r.Provider), &r, hosts)
 		if err != nil {
 			return err
 		}
-		if _, err := policy.Compile(r.ID, r.Provider, []string{host}, r.Methods, r.Paths); err != nil {
+		if _, err := policy.Compile(r.ID, r.Provider, []string{sampleHost(host)}, r.Methods, r.Paths); err != nil {
 			return err
 		}
 		tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
@@ -103,20 +108,45 @@ func (a *Admin) hostsFor(s *vault.State, r *api.CapabilityCreate) ([]string, err
 	return hosts, nil
 }
 
-func pickHost(r *api.CapabilityCreate, hosts []string) (string, error) {
+// pickHost is the capability's host. Of a provider whose hosts differ from
+// account to account it is the template: each credential fills it.
+func pickHost(p *registry.Provider, r *api.CapabilityCreate, hosts []string) (string, error) {
 	switch {
-	case r.Host != "" && !slices.Contains(hosts, r.Host):
-		return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", quoted(r.Host), r.Provider, strings.Join(hosts, ", "))
-	case r.Host != "":
-		return r.Host, nil
-	case len(hosts) == 1:
+	case r.Host == "" && len(hosts) == 1:
 		return hosts[0], nil
+	case r.Host == "":
+		return "", api.Errorf(api.InvalidRequest, "%s has several hosts: %s", r.Provider, strings.Join(hosts, ", ")).
+			WithHint("add --host HOST")
+	case slices.Contains(hosts, r.Host):
+		return r.Host, nil
 	}
-	return "", api.Errorf(api.InvalidRequest, "%s has several hosts: %s", r.Provider, strings.Join(hosts, ", ")).
-		WithHint("add --host HOST")
+	if p != nil {
+		if params, ok := p.MatchHost(r.Host); ok {
+			for _, h := range hosts {
+				if filled, ok := p.FillHost(h, params); ok && filled == r.Host {
+					return h, nil
+				}
+			}
+		}
+	}
+	return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", quoted(r.Host), r.Provider, strings.Join(hosts, ", "))
 }
 
-// DeleteCapability removes a custom capability.
+// sampleHost puts something harmless into the braces of a template, so that
+// the rest of a capability can be judged before there is a credential.
+func sampleHost(host string) string {
+	for {
+		before, rest, templated := strings.Cut(host, "{")
+		_, after, closed := strings.Cut(rest, "}")
+		if !templated || !closed {
+			return host
+		}
+		host = before + "x" + after
+	}
+}
+
+// DeleteCapability removes a custom capability, and with it what was said of
+// that very id: its policy, its bindings and its switch.
 func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
 	if err := a.allow(ctx, who, "capability delete"); err != nil {
 		return api.CapabilityDetail{}, err
@@ -141,7 +171,11 @@ func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id strin
 			return api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
 		}
 		tx.Record.Object, tx.Record.Capability, tx.Record.Provider = id, id, tx.State.Capabilities[i].Provider
-		tx.State.Capabilities = slices.Delete(tx.State.Capabilities, i, i+1)
+		st := tx.State
+		st.Capabilities = slices.Delete(st.Capabilities, i, i+1)
+		st.Policies = slices.DeleteFunc(st.Policies, func(p api.Policy) bool { return p.Capability == id })
+		st.Switches = slices.DeleteFunc(st.Switches, func(s api.Switch) bool { return s.Pattern == id })
+		dropBindings(st, func(b *api.Binding) bool { return b.Capability == id })
 		return nil
 	})
 	return gone, err

@@ -1,11 +1,14 @@
 package admin
 
 import (
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/broker"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -14,36 +17,85 @@ import (
 // automatic credential in the secret's scope, or makes it. Where a credential
 // of that provider and scope has the field already, the secret is only
 // stored: which account is used stays the operator's decision, who makes a
-// second credential by hand.
-func (a *Admin) provision(tx *vault.Tx, s *vault.Secret, answer *api.Secret) {
+// second credential by hand. So is one whose provider has a host for each
+// tenant, until a credential names the host.
+//
+// only, when there are any, are the capabilities that the credential is made
+// for. Where no credential is made they would say nothing, and are refused.
+func (a *Admin) provision(tx *vault.Tx, s *vault.Secret, only []chosen, answer *api.Secret) error {
 	p := a.registry.Provider(s.Pin)
 	if p == nil || s.Field == "" {
-		return
+		return refuseOnly(only, "pins the secret to no provider")
 	}
-	var c *vault.Credential
-	for i := range tx.State.Credentials {
-		one := &tx.State.Credentials[i]
-		if one.Provider != s.Pin || one.Scope != s.Scope {
-			continue
-		}
-		if one.Secrets[s.Field] != "" {
-			return
-		}
-		if one.Auto && c == nil {
-			c = one
-		}
+	if fieldTaken(tx.State, s) {
+		return refuseOnly(only, "makes no credential: "+p.ID+" has one in scope "+s.Scope+" already")
 	}
+	c := automatic(tx.State, s)
 	if c == nil {
-		tx.State.Credentials = append(tx.State.Credentials, vault.Credential{
+		params := p.Defaults()
+		if params == nil || p.Tenant(params) != s.PinTenant {
+			answer.Waiting = waitsForHost(tx.State, p, s)
+			return refuseOnly(only, "makes no credential yet: "+p.ID+" has a host for each account")
+		}
+		one := vault.Credential{
 			ID: freeID(tx.State, s.Pin), Provider: s.Pin, Scope: s.Scope, Auto: true,
 			Secrets: map[string]string{}, CreatedAtMs: tx.Now(),
-		})
+		}
+		if len(params) > 0 {
+			one.HostParams = maps.Clone(params)
+		}
+		tx.State.Credentials = append(tx.State.Credentials, one)
 		c = &tx.State.Credentials[len(tx.State.Credentials)-1]
+	}
+	if err := a.limitTo(tx.State, p, c, only); err != nil {
+		return err
 	}
 	c.Secrets[s.Field] = s.ID
 	answer.Credential = new(c.ID)
-	answer.Capabilities = append([]string{}, broker.Enabled(a.registry, s.Pin, c.Secrets)...)
+	answer.Capabilities = append([]string{}, a.enabled(tx.State, c)...)
 	answer.Waiting = broker.MissingFor(p, c.Secrets, s.Field)
+	return nil
+}
+
+// fieldTaken says whether a credential of the secret's provider and scope has
+// its field filled by another secret.
+func fieldTaken(st *vault.State, s *vault.Secret) bool {
+	return slices.ContainsFunc(st.Credentials, func(c vault.Credential) bool {
+		return c.Provider == s.Pin && c.Scope == s.Scope && c.Secrets[s.Field] != "" && c.Secrets[s.Field] != s.ID
+	})
+}
+
+// automatic is the automatic credential of a secret's provider and scope.
+func automatic(st *vault.State, s *vault.Secret) *vault.Credential {
+	for i := range st.Credentials {
+		if c := &st.Credentials[i]; c.Auto && c.Provider == s.Pin && c.Scope == s.Scope {
+			return c
+		}
+	}
+	return nil
+}
+
+// waitsForHost says what is missing before a credential of a provider with a
+// host for each tenant can be made: other secrets, judged by those that are
+// there, and the host.
+func waitsForHost(st *vault.State, p *registry.Provider, s *vault.Secret) []string {
+	have := map[string]string{s.Field: s.ID}
+	for i := range st.Secrets {
+		if other := &st.Secrets[i]; other.Pin == p.ID && other.Scope == s.Scope && have[other.Field] == "" {
+			have[other.Field] = other.ID
+		}
+	}
+	return append(broker.MissingFor(p, have, s.Field), "--host "+hostTemplate(p))
+}
+
+// hostTemplate is a host of the provider as a person has to fill it.
+func hostTemplate(p *registry.Provider) string {
+	for _, h := range p.Hosts {
+		if strings.Contains(h, "{") {
+			return h
+		}
+	}
+	return "HOST"
 }
 
 // freeID is id, or id-2 and so on where a credential has that id already.

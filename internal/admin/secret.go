@@ -26,7 +26,7 @@ func (a *Admin) Secrets(ctx context.Context, who grant.Caller) (api.SecretList, 
 func shown(s *vault.Secret) api.Secret {
 	return api.Secret{
 		ID: s.ID, Name: s.Name, Aliases: append([]string{}, s.Aliases...), Scope: s.Scope,
-		PinnedProvider: s.Pin, Version: s.Version, CreatedAtMs: s.CreatedAtMs, RotatedAtMs: s.RotatedAtMs,
+		AttachedGroups: slices.Clone(s.Groups), PinnedProvider: s.Pin, PinnedTenant: s.PinTenant, Version: s.Version, CreatedAtMs: s.CreatedAtMs, RotatedAtMs: s.RotatedAtMs,
 	}
 }
 
@@ -41,8 +41,9 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 	if err != nil {
 		return api.Secret{}, err
 	}
-	if r.Scope != "" && r.Scope != grant.Global.String() {
-		return api.Secret{}, api.Errorf(api.InvalidRequest, "scope %s: this version has the scope global alone", quoted(r.Scope))
+	scope, err := parseScope(r.Scope)
+	if err != nil {
+		return api.Secret{}, err
 	}
 	if err := checkValue(r.Value); err != nil {
 		return api.Secret{}, err
@@ -56,13 +57,23 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 			return api.Secret{}, err
 		}
 	}
+	if a.vault.Status(ctx).State == vault.None {
+		// What would be refused makes no vault.
+		if _, err := a.chooseOnly(&vault.State{}, claim.Provider, r.Only); err != nil {
+			return api.Secret{}, err
+		}
+	}
 	if err := a.ready(ctx, who); err != nil {
 		return api.Secret{}, err
 	}
 	var made api.Secret
 	_, err = a.update(ctx, who, audit.SecretCreated, func(tx *vault.Tx) error {
+		only, err := a.chooseOnly(tx.State, claim.Provider, r.Only)
+		if err != nil {
+			return err
+		}
 		s := vault.Secret{
-			ID: tx.NewID(), Name: r.Name, Aliases: aliases, Scope: grant.Global.String(),
+			ID: tx.NewID(), Name: r.Name, Aliases: aliases, Scope: scope.String(),
 			Version: 1, CreatedAtMs: tx.Now(),
 		}
 		if err := taken(tx.State, s.Scope, "", s.Name, s.Aliases); err != nil {
@@ -77,7 +88,9 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 		tx.State.Secrets = append(tx.State.Secrets, s)
 		made = shown(&s)
 		made.Credential, made.Capabilities = new(string), []string{}
-		a.provision(tx, &s, &made)
+		if err := a.provision(tx, &s, only, &made); err != nil {
+			return err
+		}
 		name(tx, &s)
 		tx.Record.Credential = *made.Credential
 		return nil
@@ -125,7 +138,9 @@ func (a *Admin) UpdateSecret(ctx context.Context, who grant.Caller, ref string, 
 		}
 		made = shown(s)
 		if pinned {
-			a.provision(tx, s, &made)
+			if err := a.provision(tx, s, nil, &made); err != nil {
+				return err
+			}
 		}
 		name(tx, s)
 		return nil
@@ -147,11 +162,12 @@ func (a *Admin) pinByName(tx *vault.Tx, s *vault.Secret) (pinned bool, err error
 	case s.Pin != "":
 		return false, api.Errorf(api.InvalidRequest, "secret %s is pinned to %s, and a name of %s cannot change that", s.Name, s.Pin, claimText(claim))
 	}
-	return true, a.pin(tx, s, claim.Provider, claim.Secret.Field)
+	return true, a.pin(tx, s, claim.Provider, claim.Secret.Field, "")
 }
 
-// pin binds a value to a provider for good.
-func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field string) error {
+// pin binds a value to a provider, and to a tenant of it where one is known,
+// for good.
+func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field, tenant string) error {
 	value, err := tx.Open(s)
 	if err != nil {
 		return err
@@ -160,7 +176,7 @@ func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field string) error
 	if err := a.fitsProvider(provider, field, value); err != nil {
 		return err
 	}
-	return tx.Reseal(s, func(s *vault.Secret) { s.Pin, s.Field = provider, field })
+	return tx.Reseal(s, func(s *vault.Secret) { s.Pin, s.Field, s.PinTenant = provider, field, tenant })
 }
 
 // RotateSecret replaces a secret's value. The value given is wiped.
@@ -198,7 +214,8 @@ func (a *Admin) RotateSecret(ctx context.Context, who grant.Caller, ref string, 
 
 // DeleteSecret removes a secret and what it enabled: it leaves the automatic
 // credential, which goes when nothing is left in it, and every credential that
-// an operator made with it goes too.
+// an operator made with it goes too. What was bound to a credential that goes
+// is bound no more.
 func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) (api.SecretDeleted, error) {
 	gone := api.SecretDeleted{Credentials: []string{}}
 	if err := a.allow(ctx, who, "secrets delete"); err != nil {
@@ -215,14 +232,20 @@ func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) 
 		name(tx, s)
 		gone = api.SecretDeleted{Secret: shown(s), Credentials: []string{}}
 		id := s.ID
+		var lost []vault.Credential
 		tx.State.Secrets = slices.DeleteFunc(tx.State.Secrets, func(s vault.Secret) bool { return s.ID == id })
 		tx.State.Credentials = slices.DeleteFunc(tx.State.Credentials, func(c vault.Credential) bool {
 			if !withdraw(&c, id) {
 				return false
 			}
 			gone.Credentials = append(gone.Credentials, c.ID)
+			lost = append(lost, c)
 			return true
 		})
+		for i := range lost {
+			a.unlimit(tx.State, &lost[i])
+		}
+		dropBindings(tx.State, func(b *api.Binding) bool { return slices.Contains(gone.Credentials, b.Credential) })
 		return nil
 	})
 	return gone, err
