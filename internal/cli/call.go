@@ -76,9 +76,8 @@ type prepared struct {
 	close func() error
 }
 
-// prepare turns the flags into a call. c is asked only for a default path
-// that --query is to be added to.
-func (f *callFlags) prepare(ctx context.Context, o *Options, cmd *cobra.Command, c *client.Client, id string) (*prepared, error) {
+// prepare turns the flags into a call, which close ends.
+func (f *callFlags) prepare(ctx context.Context, o *Options, cmd *cobra.Command, id string) (*prepared, error) {
 	p := &prepared{call: api.Call{Capability: id}, close: func() error { return nil }}
 	whole, err := f.envelope(ctx, o, cmd)
 	if err != nil {
@@ -95,7 +94,7 @@ func (f *callFlags) prepare(ctx context.Context, o *Options, cmd *cobra.Command,
 		return nil, err
 	}
 	if whole == nil {
-		if err := f.manual(ctx, o, cmd, c, p); err != nil {
+		if err := f.manual(ctx, o, cmd, p); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +143,7 @@ func (f *callFlags) context(o *Options, cmd *cobra.Command, call *api.Call) erro
 }
 
 // manual builds the request from its flags.
-func (f *callFlags) manual(ctx context.Context, o *Options, cmd *cobra.Command, c *client.Client, p *prepared) error {
+func (f *callFlags) manual(ctx context.Context, o *Options, cmd *cobra.Command, p *prepared) error {
 	r := &p.call.Request
 	r.Method, r.Path = f.method, f.path
 	for _, h := range f.headers {
@@ -155,18 +154,11 @@ func (f *callFlags) manual(ctx context.Context, o *Options, cmd *cobra.Command, 
 		r.Headers = append(r.Headers, header)
 	}
 	if len(f.queries) > 0 {
-		if r.Path == "" {
-			path, err := defaultPath(ctx, c, p.call.Capability)
-			if err != nil {
-				return err
-			}
-			r.Path = path
-		}
 		query, err := encodePairs("query", f.queries, queryEscape)
 		if err != nil {
 			return err
 		}
-		r.Path = addQuery(r.Path, query)
+		r.Path = addQuery(r.Path, query) // with no path, to the default one
 	}
 	return f.manualBody(ctx, o, cmd, p)
 }
@@ -195,18 +187,6 @@ func withContentType(headers []api.Header, contentType string) []api.Header {
 		return headers
 	}
 	return append(headers, api.Header{Name: "content-type", Value: contentType})
-}
-
-func defaultPath(ctx context.Context, c *client.Client, id string) (string, error) {
-	d, err := c.Capability(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if d.Call.Defaults.Path == "" {
-		return "", api.Errorf(api.InvalidRequest, "%s has no default path to add --query to: give --path", id).
-			WithHint("aivault capability describe %s", id)
-	}
-	return d.Call.Defaults.Path, nil
 }
 
 func addQuery(path, query string) string {

@@ -44,7 +44,7 @@ func prepareArgs(t *testing.T, o *Options, args ...string) (*prepared, error) {
 		if err != nil {
 			return err
 		}
-		p, err = f.prepare(cmd.Context(), o, cmd, nil, id)
+		p, err = f.prepare(cmd.Context(), o, cmd, id)
 		return err
 	}
 	cmd.SetArgs(args)
@@ -71,6 +71,7 @@ func TestPrepareCall(t *testing.T) {
 		{"query joins a query", []string{"a/b", "--path", "/x?y=1", "--query", "q=a b&c", "--query", "é=ü+"}, nil,
 			api.Call{Capability: "a/b", Request: api.Request{Path: "/x?y=1&q=a%20b%26c&%C3%A9=%C3%BC%2B"}}},
 		{"query begins one", []string{"a/b", "--path", "/x", "--query", "k="}, nil, api.Call{Capability: "a/b", Request: api.Request{Path: "/x?k="}}},
+		{"query of the default path", []string{"a/b", "--query", "k=1", "--query", "l=2"}, nil, api.Call{Capability: "a/b", Request: api.Request{Path: "?k=1&l=2"}}},
 		{"form", []string{"a/b", "--form", "a=1 2", "--form", "b==&"}, nil, api.Call{Capability: "a/b", Request: api.Request{
 			Headers: []api.Header{{Name: "content-type", Value: "application/x-www-form-urlencoded"}}, Body: str("a=1+2&b=%3D%26")}}},
 		{"form keeps a content type", []string{"a/b", "-H", "Content-Type: x/y", "--form", "a=1"}, nil, api.Call{Capability: "a/b", Request: api.Request{

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"moldable.sh/aivault/internal/api"
@@ -49,34 +51,25 @@ func newCapabilityBind(o *Options) *cobra.Command {
 }
 
 func newCapabilityUnbind(o *Options) *cobra.Command {
-	var r api.BindingDelete
 	cmd := &cobra.Command{
-		Use:   "unbind PATTERN",
+		Use:   "unbind BINDING | PATTERN",
 		Short: "Remove a binding",
-		Long:  "Removes the binding that bind made with the same pattern, scope and consumer, or the one with an id.",
+		Long:  "Removes the binding with an id, as bindings lists it, or the one that bind made with the same\npattern, scope and consumer.",
 		Example: "  aivault capability unbind 'openai/*'\n" +
 			"  aivault capability unbind openai/chat-completions --workspace-id acme --group-name daemon",
 	}
-	ref := newIDArg(cmd, "pattern", "id", "capability")
-	cmd.Flags().StringVar(&r.ID, "binding-id", "", "the binding with this `ID`, as bindings lists it")
+	ref := newIDArg(cmd, "binding", "id", "capability")
 	scope := newScopeFlags(cmd, "the calls that it is for")
-	consumer := newConsumerFlags(cmd, "that for")
+	consumer := newConsumerFlags(cmd, "the one for")
 	cmd.ValidArgsFunction = o.completePatterns
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		if cmd.Flags().Changed("binding-id") {
-			if err := onlyFlag(cmd, args, "binding-id", "id", "capability", "scope", "workspace-id", "group-id", "user", "uid", "group-name"); err != nil {
-				return err
-			}
-		} else {
-			if r.Capability, err = ref.get(args); err != nil {
-				return err
-			}
-			if r.Scope, err = scope.get(cmd); err != nil {
-				return err
-			}
-			if r.Consumer, err = consumer.get(cmd); err != nil {
-				return err
-			}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		given, err := ref.get(args)
+		if err != nil {
+			return err
+		}
+		r, err := bindingToDelete(cmd, given, scope, consumer)
+		if err != nil {
+			return err
 		}
 		return o.withClient(cmd.Context(), func(c *client.Client) error {
 			b, err := c.Unbind(cmd.Context(), r)
@@ -89,17 +82,23 @@ func newCapabilityUnbind(o *Options) *cobra.Command {
 	return cmd
 }
 
-// onlyFlag refuses whatever else names what one flag names by itself.
-func onlyFlag(cmd *cobra.Command, args []string, flag string, others ...string) error {
-	if len(args) > 0 {
-		return api.Errorf(api.InvalidRequest, "--%s says it all: leave the argument out", flag)
-	}
-	for _, other := range others {
-		if err := oneOf(cmd, flag, other); err != nil {
-			return err
+// bindingToDelete tells a binding's id, which has neither a slash nor a star,
+// from a pattern. The id says it all.
+func bindingToDelete(cmd *cobra.Command, given string, scope *scopeFlags, consumer *consumerFlags) (r api.BindingDelete, err error) {
+	if !strings.ContainsAny(given, "/*") {
+		for _, flag := range []string{"scope", "workspace-id", "group-id", "user", "uid", "group-name"} {
+			if cmd.Flags().Changed(flag) {
+				return r, api.Errorf(api.InvalidRequest, "a binding's id says it all: leave --%s out", flag)
+			}
 		}
+		return api.BindingDelete{ID: given}, nil
 	}
-	return nil
+	r.Capability = given
+	if r.Scope, err = scope.get(cmd); err != nil {
+		return r, err
+	}
+	r.Consumer, err = consumer.get(cmd)
+	return r, err
 }
 
 func (o *Options) printBinding(did string, b api.Binding) error {

@@ -30,17 +30,18 @@ func newExplain(o *Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return o.withClient(ctx, func(c *client.Client) error {
-			p, err := f.prepare(ctx, o, cmd, c, id)
-			if err != nil {
-				return err
-			}
+		p, err := f.prepare(ctx, o, cmd, id)
+		if err != nil {
+			return err
+		}
+		err = o.withClient(ctx, func(c *client.Client) error {
 			e, err := c.Explain(ctx, p.call, p.body)
-			if err = errors.Join(err, p.close()); err != nil {
+			if err != nil {
 				return err
 			}
 			return o.printExplanation(e)
 		})
+		return errors.Join(err, p.close())
 	}
 	return cmd
 }

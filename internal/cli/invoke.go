@@ -53,28 +53,31 @@ func (f *callFlags) run(o *Options, cmd *cobra.Command, args []string, show show
 			return err
 		}
 	}
-	return o.withClient(ctx, func(c *client.Client) error {
-		p, err := f.prepare(ctx, o, cmd, c, id)
-		if err != nil {
-			return err
+	p, err := f.prepare(ctx, o, cmd, id)
+	if err != nil {
+		return err
+	}
+	err = o.withClient(ctx, func(c *client.Client) error { return f.call(ctx, o, c, p, show) })
+	return errors.Join(err, p.close())
+}
+
+func (f *callFlags) call(ctx context.Context, o *Options, c *client.Client, p *prepared, show show) error {
+	answer, err := c.Proxy(ctx, p.call, p.body)
+	if err != nil {
+		return err
+	}
+	err = show(ctx, o, answer)
+	_ = answer.Body.Close() // what broke it off, Read has told
+	if err != nil {
+		return err
+	}
+	if answer.Status >= http.StatusBadRequest {
+		o.say("upstream answered %s", statusText(answer.Status))
+		if f.fail {
+			return exitStatus(api.ExitUpstream4xx)
 		}
-		answer, err := c.Proxy(ctx, p.call, p.body)
-		if err != nil {
-			return errors.Join(err, p.close())
-		}
-		err = show(ctx, o, answer)
-		_ = answer.Body.Close() // what broke it off, Read has told
-		if err != nil {
-			return errors.Join(err, p.close())
-		}
-		if answer.Status >= http.StatusBadRequest {
-			o.say("upstream answered %s", statusText(answer.Status))
-			if f.fail {
-				return errors.Join(exitStatus(api.ExitUpstream4xx), p.close())
-			}
-		}
-		return p.close()
-	})
+	}
+	return nil
 }
 
 func statusText(status int) string {
