@@ -102,8 +102,8 @@ func checkCallerParam(name string, rules *Rules) error {
 	return api.Errorf(api.PolicyViolation, "query parameter %s is not the caller's to set: aivault adds what authenticates", quote(name))
 }
 
-// decodeParam undoes the escapes of a parameter's name.
-func decodeParam(raw string) (string, error) {
+// unescapeParam undoes the escapes of a parameter's name.
+func unescapeParam(raw string) []byte {
 	out := make([]byte, 0, len(raw))
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; c {
@@ -116,7 +116,14 @@ func decodeParam(raw string) (string, error) {
 			out = append(out, c)
 		}
 	}
-	name := string(out)
+	return out
+}
+
+// decodeParam undoes the escapes of a parameter's name, and refuses what two
+// servers could read as two names. Letters beyond ASCII are folded: as the
+// most careless comparison would.
+func decodeParam(raw string) (string, error) {
+	name := string(unescapeParam(raw))
 	if !utf8.ValidString(name) {
 		return "", badTarget("name of a query parameter is not valid UTF-8")
 	}
@@ -131,15 +138,22 @@ func decodeParam(raw string) (string, error) {
 		}
 		return name, nil
 	}
-	name = norm.NFKC.String(name)
-	for _, c := range name {
+	for _, c := range norm.NFKC.String(name) {
 		if invisible(c) {
 			return "", badTarget("name of a query parameter holds the invisible character %U", c)
 		}
 	}
-	// Up and down again, as comparing without case does it: dotless and long
-	// letters end at their plain twins.
-	return strings.ToLower(strings.ToUpper(name)), nil
+	return foldParam(name), nil
+}
+
+// foldParam brings a name into the form in which names are compared: up and
+// down again, as comparing without case does it: dotless and long letters end
+// at their plain twins. An ASCII name stays as it is.
+func foldParam(name string) string {
+	if isASCII(name) {
+		return name
+	}
+	return strings.ToLower(strings.ToUpper(norm.NFKC.String(name)))
 }
 
 // squash reduces a parameter's name to what lenient servers compare: letters
