@@ -16,65 +16,142 @@ import (
 // which that would write as [redacted]: a new secret leaves this process here
 // and nowhere else. The caller clears the result.
 func encode(v any) ([]byte, error) {
-	s := reflect.ValueOf(v)
-	if s.Kind() != reflect.Struct {
+	r := reflect.ValueOf(v)
+	if !r.IsValid() || !holdsSecrets(r.Type()) {
 		return strictjson.Marshal(v)
 	}
-	size := 64
-	for i := range s.NumField() {
-		if value, ok := s.Field(i).Interface().(secret.Value); ok {
-			size += 6*value.Len() + 64 // so that the buffer never moves and leaves a copy
+	// As much room as the secrets take, so that they seldom move.
+	b, err := appendJSON(make([]byte, 0, quotedSize(r)+256), r)
+	if err != nil {
+		clear(b)
+		return nil, err
+	}
+	return b, nil
+}
+
+// holdsSecrets says whether there are secrets in values of a type, which is one
+// of package api's: a struct with a value or a list of such structs.
+func holdsSecrets(t reflect.Type) bool {
+	switch {
+	case t == reflect.TypeFor[secret.Value]():
+		return true
+	case t.Kind() == reflect.Slice:
+		return holdsSecrets(t.Elem())
+	case t.Kind() == reflect.Struct:
+		for i := range t.NumField() {
+			if holdsSecrets(t.Field(i).Type) {
+				return true
+			}
 		}
 	}
-	b := append(make([]byte, 0, size), '{')
-	for i := range s.NumField() {
-		name, options, _ := strings.Cut(s.Type().Field(i).Tag.Get("json"), ",")
-		field := s.Field(i)
+	return false
+}
+
+// appendJSON appends v to b. What it returns holds all that was written, with
+// an error too.
+func appendJSON(b []byte, v reflect.Value) ([]byte, error) {
+	value, isSecret := v.Interface().(secret.Value)
+	switch {
+	case isSecret:
+		return appendQuoted(b, value)
+	case !holdsSecrets(v.Type()):
+		raw, err := strictjson.Marshal(v.Interface())
+		return append(grow(b, len(raw)), raw...), err
+	case v.Kind() == reflect.Slice:
+		return appendList(b, v)
+	}
+	return appendObject(b, v)
+}
+
+func appendList(b []byte, v reflect.Value) (_ []byte, err error) {
+	b = append(grow(b, 1), '[')
+	for i := range v.Len() {
+		if i > 0 {
+			b = append(grow(b, 1), ',')
+		}
+		if b, err = appendJSON(b, v.Index(i)); err != nil {
+			return b, err
+		}
+	}
+	return append(grow(b, 1), ']'), nil
+}
+
+func appendObject(b []byte, v reflect.Value) (_ []byte, err error) {
+	b = append(grow(b, 1), '{')
+	first := true
+	for i := range v.NumField() {
+		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		field := v.Field(i)
 		value, isSecret := field.Interface().(secret.Value)
 		if strings.Contains(options, "omitzero") && (isSecret && value.IsZero() || field.IsZero()) {
 			continue
 		}
-		if len(b) > 1 {
+		b = grow(b, len(name)+4)
+		if !first {
 			b = append(b, ',')
 		}
+		first = false
 		b = append(append(append(b, '"'), name...), '"', ':')
-		var raw []byte
-		var err error
-		if isSecret {
-			raw, err = quote(value)
-		} else {
-			raw, err = strictjson.Marshal(field.Interface())
+		if b, err = appendJSON(b, field); err != nil {
+			return b, err
 		}
-		if err != nil {
-			clear(b)
-			return nil, err
-		}
-		b = grow(b, len(raw)+2)
-		b = append(b, raw...)
-		clear(raw)
 	}
-	return append(b, '}'), nil
+	return append(grow(b, 1), '}'), nil
 }
 
 // grow makes room for n more bytes and clears what it leaves behind.
 func grow(b []byte, n int) []byte {
-	if cap(b)-len(b) >= n+64 {
+	if cap(b)-len(b) >= n {
 		return b
 	}
-	bigger := append(make([]byte, 0, 2*cap(b)+n+64), b...)
+	bigger := append(make([]byte, 0, 2*cap(b)+n), b...)
 	clear(b)
 	return bigger
 }
 
+// quotedSize is how long the secrets in v are as JSON strings.
+func quotedSize(v reflect.Value) (n int) {
+	value, isSecret := v.Interface().(secret.Value)
+	switch {
+	case isSecret:
+		return quotedLen(value)
+	case !holdsSecrets(v.Type()):
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			n += quotedSize(v.Index(i)) + 64 // and what stands around them
+		}
+	default:
+		for i := range v.NumField() {
+			n += quotedSize(v.Field(i))
+		}
+	}
+	return n
+}
+
 const hexDigits = "0123456789abcdef"
 
-// quote is a secret as a JSON string.
-func quote(v secret.Value) ([]byte, error) {
+func quotedLen(v secret.Value) int {
+	n := len(`""`)
+	for _, c := range v.Expose() {
+		switch {
+		case c == '"' || c == '\\':
+			n += 2
+		case c < ' ':
+			n += 6
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// appendQuoted appends a secret as a JSON string.
+func appendQuoted(b []byte, v secret.Value) ([]byte, error) {
 	raw := v.Expose()
 	if !utf8.Valid(raw) {
-		return nil, api.Errorf(api.InvalidRequest, "the value is not UTF-8 text").WithHint("encode a binary value, e.g. with base64")
+		return b, api.Errorf(api.InvalidRequest, "the value is not UTF-8 text").WithHint("encode a binary value, e.g. with base64")
 	}
-	b := append(make([]byte, 0, 6*len(raw)+2), '"')
+	b = append(grow(b, quotedLen(v)), '"')
 	for _, c := range raw {
 		switch {
 		case c == '"' || c == '\\':

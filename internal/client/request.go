@@ -144,11 +144,19 @@ func errorOf(resp *http.Response, b []byte) error {
 	if decodeAnswer(resp, b, &e) != nil || e.Code == "" {
 		return api.Errorf(api.Internal, "the daemon answered with status %d and no reason", resp.StatusCode)
 	}
-	if resp.StatusCode == http.StatusNotFound && e.Code == api.InvalidRequest && version(resp) < api.Version {
-		return api.Errorf(api.InvalidRequest, "the running daemon is older than this program and does not know this command").
+	if e.Code == api.InvalidRequest && version(resp) < api.Version && unknownThere(resp.StatusCode, e.Message) {
+		return api.Errorf(api.InvalidRequest, "the running daemon is older than this program and does not know this command, or a flag of it").
 			WithHint("aivault daemon restart")
 	}
 	return &e
+}
+
+// unknownThere says whether an older daemon refused what it has no word for:
+// a route, a method of one that its other routes look like, or a field. What
+// this program sends can always be read by a daemon that knows it.
+func unknownThere(status int, message string) bool {
+	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed ||
+		strings.HasPrefix(message, "the request cannot be read: ")
 }
 
 // escape makes one path segment of a reference.
