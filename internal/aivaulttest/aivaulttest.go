@@ -20,6 +20,7 @@ import (
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/standin"
@@ -39,6 +40,9 @@ type Options struct {
 	Default  keysource.Request  // of the first command; default: a key file
 	Refuse   error              // as broker.Config.Refuse
 	Egress   func(*egress.Config)
+	// QuotaClock is the time by which rates are counted; default: the
+	// system's.
+	QuotaClock func() (quota.Now, error)
 }
 
 // An Aivault is one running aivault.
@@ -54,6 +58,7 @@ type Aivault struct {
 type Process struct {
 	Vault  *vault.Vault
 	Egress *egress.Client
+	Quota  *quota.Book
 	Broker *broker.Broker
 	Admin  *admin.Admin
 }
@@ -113,6 +118,7 @@ func (v *Aivault) Open(tb testing.TB) Process {
 	}
 	var p Process
 	p.Egress = egress.New(cfg)
+	p.Quota = quota.New(quota.Config{Path: filepath.Join(v.Dir, "limits"), Clock: v.options.QuotaClock})
 	p.Vault = vault.New(vault.Config{
 		Dir:            v.Dir,
 		DefaultKeyFile: filepath.Join(filepath.Dir(v.Dir), "keys", "kek.key"),
@@ -120,14 +126,20 @@ func (v *Aivault) Open(tb testing.TB) Process {
 		Clock:          v.options.Clock,
 	})
 	p.Broker = broker.New(broker.Config{
-		Vault: p.Vault, Registry: v.Registry, Egress: p.Egress, Clock: v.options.Clock, Refuse: v.options.Refuse,
+		Vault: p.Vault, Registry: v.Registry, Egress: p.Egress, Quota: p.Quota, Clock: v.options.Clock, Refuse: v.options.Refuse,
 	})
 	p.Admin = admin.New(admin.Config{
-		Vault: p.Vault, Registry: v.Registry, Default: v.options.Default, Observe: p.Broker.Observe,
+		Vault: p.Vault, Registry: v.Registry, Default: v.options.Default, Quota: p.Quota, Clock: v.options.Clock, Observe: p.Broker.Observe,
 	})
 	tb.Cleanup(func() {
 		p.Egress.CloseIdle()
 		p.Broker.Close()
+		if err := p.Quota.Close(); err != nil {
+			tb.Errorf("close the limits: %v", err)
+		}
+		if err := p.Quota.Close(); err != nil {
+			tb.Errorf("close the limits: %v", err)
+		}
 		if err := p.Vault.Close(); err != nil {
 			tb.Errorf("close the vault: %v", err)
 		}

@@ -25,8 +25,11 @@ func newPolicies(list []api.Policy) map[string]*capabilityPolicy {
 		}
 		one.compile = sync.OnceValues(func() (*policy.Limits, error) {
 			l, err := policy.CompileLimits(*entry)
-			if err != nil {
+			switch {
+			case err != nil:
 				return nil, broken(err.Error())
+			case limitsNothing(entry):
+				return nil, broken("it limits nothing, and a limit of 0 is none")
 			}
 			return l, nil
 		})
@@ -36,6 +39,13 @@ func newPolicies(list []api.Policy) map[string]*capabilityPolicy {
 		all[entry.Capability] = one
 	}
 	return all
+}
+
+// limitsNothing says whether an entry has no limit: no command leaves such a
+// one, so that it stands for one that was meant.
+func limitsNothing(p *api.Policy) bool {
+	return p.RatePerMinute == 0 && p.RatePerCallerPerMinute == 0 && p.MaxRequestBodyBytes == 0 && p.MaxResponseBodyBytes == 0 &&
+		len(p.ResponseBlock) == 0 && len(p.AllowQuery) == 0 && len(p.DenyQuery) == 0 && len(p.RequireJSON) == 0
 }
 
 // limits are what a capability's policy asks, nil where it has none. An error
