@@ -2,12 +2,8 @@ package broker
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"maps"
 	"slices"
-	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -15,100 +11,50 @@ import (
 	"moldable.sh/aivault/internal/vault"
 )
 
-// look is the index to describe things by: without an open vault it is what
-// the registry alone says, and why tells what is in the way (to any caller,
-// so that it names no directory).
-func (b *Broker) look(ctx context.Context) (ix *index, why string) {
-	ix, err := b.index(ctx)
-	if err != nil {
-		why = "there is no vault that could be opened"
-		if api.CodeOf(err) == api.VaultLocked {
-			why = "the vault is locked"
-		}
-		return newIndex(b.catalog, nil), why
-	}
-	return ix, ""
+// Capability describes one capability, or a set of them, as far as the caller
+// may know of it.
+func (b *Broker) Capability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
+	return b.look(ctx, who).describe(id)
 }
 
-// Capabilities lists what the caller may know of: every capability of the
-// registry and of the vault, with what each still waits for.
-func (b *Broker) Capabilities(ctx context.Context, _ grant.Caller) (api.CapabilityList, error) {
-	ix, why := b.look(ctx)
-	list := api.CapabilityList{Capabilities: []api.CapabilitySummary{}, Available: []api.AvailableProvider{}}
-	for _, id := range ix.sortedIDs() {
-		c := ix.capability(id)
-		s := api.CapabilitySummary{ID: id, Provider: c.provider.id, Origin: c.origin(), Methods: c.methods()}
-		s.Ready, s.Reason, _ = ix.readiness(c, why)
-		if c.policy != nil {
-			s.Off = ix.enabled(c) != nil
-		}
-		if c.entry != nil {
-			s.Access, s.Description = c.entry.Access, c.entry.Description
-		}
-		list.Capabilities = append(list.Capabilities, s)
-	}
-	for _, id := range ix.registry.Providers() {
-		if ix.anyCredential(id) {
-			continue
-		}
-		p := ix.registry.Provider(id)
-		list.Available = append(list.Available, api.AvailableProvider{
-			Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: firstSecrets(p),
-		})
-	}
-	return list, nil
-}
-
-// firstSecrets names what to store for the provider's first login that this
-// version has; the others are ways for special cases.
-func firstSecrets(p *registry.Provider) []string {
-	names := []string{}
-	for i := range p.Logins {
-		if l := &p.Logins[i]; l.NotYet == "" && !l.Dedicated {
-			for _, f := range l.Fields() {
-				names = append(names, secretName(p, f))
-			}
-			break
-		}
-	}
-	return names
-}
-
-// Capability describes one capability.
-func (b *Broker) Capability(ctx context.Context, _ grant.Caller, id string) (api.CapabilityDetail, error) {
-	ix, why := b.look(ctx)
-	return ix.describe(id, why)
-}
-
-// DescribeCapability is Capability for a state that was just made.
+// DescribeCapability is Capability for a state that was just made, as the
+// operator sees it.
 func DescribeCapability(r *registry.Registry, s *vault.Snapshot, id string) (api.CapabilityDetail, error) {
-	return newIndex(newCatalog(r), s).describe(id, "")
+	return operatorsView(newCatalog(r), s).describe(id)
 }
 
-func (ix *index) describe(id, why string) (api.CapabilityDetail, error) {
-	c := ix.capability(id)
-	if c == nil {
-		return api.CapabilityDetail{}, ix.capabilityNotFound(id)
+func (v *viewer) describe(id string) (api.CapabilityDetail, error) {
+	t, err := v.find(v.subject, id)
+	switch {
+	case err != nil:
+		return api.CapabilityDetail{}, err
+	case t.set:
+		return v.describeSet(t), nil
 	}
+	return v.describeOne(t.members[0]), nil
+}
+
+func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
 	d := api.CapabilityDetail{
-		Capability: id, Provider: c.provider.id, Origin: c.origin(),
+		Capability: c.id, Provider: c.provider.id, Origin: c.origin(),
 		Allowed: api.Allowed{Hosts: []string{}, Methods: c.methods(), PathPrefixes: []string{}},
+		Call:    api.CapabilityCall{Defaults: c.alone.defaults()},
 		Setup:   api.CapabilitySetup{RequiredSecrets: []string{}, Commands: []string{}},
 	}
-	d.Ready, d.Reason, d.Credential = ix.readiness(c, why)
+	r := v.readiness(c)
+	d.Ready, d.Off, d.Reason, d.Credential = r.ready, r.off, r.reason, r.credential
 	if p := c.policy; p != nil {
 		d.Allowed.Hosts = append(d.Allowed.Hosts, p.Hosts...)
 		for _, rule := range p.Paths {
 			d.Allowed.PathPrefixes = append(d.Allowed.PathPrefixes, rule.String())
 		}
-		d.Call.Defaults = api.CallDefaults{Method: p.DefaultMethod, Path: p.DefaultPath}
 	}
 	if c.entry != nil {
 		d.Access, d.Description = c.entry.Access, c.entry.Description
-		d.Call.Example = "aivault invoke " + id
-		if c.entry.Example != "" {
-			d.Call.Example += " " + c.entry.Example
-		}
+		d.Call.Example = exampleOf(c.id, c)
+	}
+	if d.Off {
+		d.Setup.Commands = append(d.Setup.Commands, "aivault capability enable "+c.id)
 	}
 	if p := c.provider.entry; p != nil {
 		d.Setup.RequiredSecrets = append(d.Setup.RequiredSecrets, c.missing(nil)...)
@@ -117,11 +63,79 @@ func (ix *index) describe(id, why string) (api.CapabilityDetail, error) {
 			d.Setup.GetKey = fmt.Sprintf("%s (%s)", p.GetKey.Text, p.GetKey.URL)
 		}
 		if !d.Ready {
-			s := ix.subject(grant.Caller{Operator: true}, grant.Global, time.Time{})
-			d.Setup.Commands = append(d.Setup.Commands, ix.waitsFor(s, c).commands(p, grant.Global)...)
+			d.Setup.Commands = append(d.Setup.Commands, v.waitsFor(v.in(r.context), c).commands(p, r.context)...)
 		}
 	}
-	return d, nil
+	if limit := v.policies[c.id]; limit != nil && v.caller.Operator {
+		shown := *limit.entry
+		d.Policy = &shown
+	}
+	return d
+}
+
+// describeSet joins what a set's members are. What is missing is told of the
+// member that its default call goes to, else of the first.
+func (v *viewer) describeSet(t *target) api.CapabilityDetail {
+	usual := t.usual
+	if usual == nil {
+		usual = t.members[0]
+	}
+	d := v.describeOne(usual)
+	d.Capability, d.Policy, d.Members = t.id, nil, t.memberIDs()
+	d.Call = api.CapabilityCall{Defaults: t.defaults()}
+	if t.usual != nil && usual.entry != nil {
+		d.Call.Example = exampleOf(t.id, usual)
+	}
+	d.Description = ""
+	if t.entry != nil {
+		d.Description = t.entry.Description
+	}
+	for _, one := range t.members {
+		m := v.describeOne(one)
+		if m.Access != d.Access {
+			d.Access = "mixed"
+		}
+		if m.Origin != d.Origin {
+			d.Origin = "registry"
+		}
+		d.Off = d.Off && m.Off
+		if m.Ready && !d.Ready {
+			d.Ready, d.Reason, d.Credential, d.Setup.Commands = true, m.Reason, m.Credential, []string{}
+		}
+		d.Allowed.Hosts = union(d.Allowed.Hosts, m.Allowed.Hosts)
+		d.Allowed.Methods = union(d.Allowed.Methods, m.Allowed.Methods)
+		d.Allowed.PathPrefixes = union(d.Allowed.PathPrefixes, m.Allowed.PathPrefixes)
+	}
+	return d
+}
+
+// memberIDs names the members.
+func (t *target) memberIDs() []string {
+	ids := make([]string, len(t.members))
+	for i, one := range t.members {
+		ids[i] = one.id
+	}
+	return ids
+}
+
+func union(a, b []string) []string {
+	a = slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
+}
+
+// exampleOf is a complete command line that calls id as its capability c is
+// usually called.
+func exampleOf(id string, c *capability) string {
+	line := "aivault invoke " + id
+	if c.entry.Example != "" {
+		line += " " + c.entry.Example
+	}
+	return line
 }
 
 func (c *capability) origin() string {
@@ -138,37 +152,6 @@ func (c *capability) methods() []string {
 	return c.policy.Methods
 }
 
-// readiness says whether a call of the capability could go out, with which
-// credential, and if not, why. why is what keeps the vault closed.
-func (ix *index) readiness(c *capability, why string) (ready bool, reason, credential string) {
-	if c.err != nil {
-		return false, api.AsError(c.err).Message, ""
-	}
-	if ix.enabled(c) != nil {
-		return false, "off", ""
-	}
-	if missing := c.notYet(); missing != "" {
-		return false, "needs " + missing + ", which this version does not have yet", ""
-	}
-	if why != "" {
-		return false, why, ""
-	}
-	s := ix.subject(grant.Caller{Operator: true}, grant.Global, time.Time{})
-	made, err := ix.choose(s, c, "")
-	switch api.CodeOf(err) {
-	case "":
-		return true, "", made.credential.ID
-	case api.CredentialAmbiguous:
-		return true, "several credentials fit: name one with --credential", ""
-	case api.CredentialNotFound:
-		if names := ix.waitsFor(s, c).list(); len(names) > 0 {
-			return false, "waiting for " + joined(names), ""
-		}
-		return false, "waiting for a credential of " + c.provider.id, ""
-	}
-	return false, api.AsError(err).Message, ""
-}
-
 func joined(names []string) string {
 	text := ""
 	for i, n := range names {
@@ -182,169 +165,4 @@ func joined(names []string) string {
 		text += n
 	}
 	return text
-}
-
-// anyCredential says whether a provider has a credential that every call
-// sees.
-func (ix *index) anyCredential(provider string) bool {
-	return len(ix.byProvider[place{provider, level{}}]) > 0
-}
-
-// Providers and Problems are the broker's part of a status.
-func (b *Broker) Providers(ctx context.Context, _ grant.Caller) ([]api.ProviderStatus, []api.Problem) {
-	ix, _ := b.look(ctx)
-	return ix.providers(), ix.problems()
-}
-
-func (ix *index) providers() []api.ProviderStatus {
-	ready := map[string]int{}
-	for id := range ix.capabilities {
-		ix.countReady(ready, ix.capability(id))
-	}
-	names := map[string]bool{}
-	for _, c := range ix.credentials {
-		if c.scope == grant.Global && !names[c.Provider] {
-			names[c.Provider] = true
-			if c.provider.entry != nil {
-				for i := range c.provider.entry.Capabilities {
-					ix.countReady(ready, ix.catalog.capability(c.provider.entry.Capabilities[i].ID))
-				}
-			}
-		}
-	}
-	list := []api.ProviderStatus{}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		s := api.ProviderStatus{Provider: name, Ready: ready[name] > 0, Capabilities: ready[name]}
-		if p := ix.registry.Provider(name); p != nil {
-			s.Waiting = ix.waiting(p)
-		}
-		list = append(list, s)
-	}
-	return list
-}
-
-func (ix *index) countReady(ready map[string]int, c *capability) {
-	if c == nil {
-		return
-	}
-	if ok, _, _ := ix.readiness(c, ""); ok {
-		ready[c.provider.id]++
-	}
-}
-
-// waiting names what a provider's credentials wait for: nothing when one of
-// them is complete.
-func (ix *index) waiting(p *registry.Provider) []string {
-	var best []string
-	for _, c := range ix.byProvider[place{p.ID, level{}}] {
-		missing := Missing(p, c.Secrets)
-		if len(missing) == 0 {
-			return nil
-		}
-		if best == nil || len(missing) < len(best) {
-			best = missing
-		}
-	}
-	return best
-}
-
-// problems names every entry that is broken.
-func (ix *index) problems() []api.Problem {
-	list := []api.Problem{}
-	for _, id := range slices.Sorted(maps.Keys(ix.credentials)) {
-		if err := ix.credentials[id].check(); err != nil {
-			list = append(list, api.Problem{
-				What: "credential " + id, Why: api.AsError(err).Message, Hint: "aivault credential delete " + id,
-			})
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(ix.capabilities)) {
-		if c := ix.capabilities[id].compile(); c.err != nil {
-			list = append(list, api.Problem{
-				What: "capability " + id, Why: api.AsError(c.err).Message, Hint: "aivault capability delete " + id,
-			})
-		}
-	}
-	return list
-}
-
-// DescribeCredentials lists a state's credentials by id.
-func DescribeCredentials(r *registry.Registry, s *vault.Snapshot) []api.Credential {
-	ix := newIndex(newCatalog(r), s)
-	list := []api.Credential{}
-	for _, id := range slices.Sorted(maps.Keys(ix.credentials)) {
-		list = append(list, ix.credentials[id].describe())
-	}
-	return list
-}
-
-func (c *credential) describe() api.Credential {
-	d := api.Credential{
-		ID: c.ID, Provider: c.Provider, Origin: "custom", Scope: c.Scope,
-		Secrets: maps.Clone(c.Secrets), Hosts: append([]string{}, c.Hosts...), CreatedAt: c.CreatedAtMs,
-		CAs: certificates(c.CAPEM), AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts),
-	}
-	if d.Secrets == nil {
-		d.Secrets = map[string]string{}
-	}
-	err := c.check()
-	d.Ready = err == nil
-	if c.Auth != nil {
-		d.Auth = c.Auth.Type
-	}
-	if p := c.provider.entry; p != nil {
-		d.Origin = "registry"
-		d.Hosts = slices.Sorted(maps.Keys(c.provider.hosts))
-		var missing []string
-		d.Auth, missing = c.registryAuth(p)
-		if err == nil && len(missing) > 0 {
-			d.Ready, d.Problem = false, "waiting for "+joined(missing)
-		}
-	}
-	if err != nil {
-		d.Problem = api.AsError(err).Message
-	}
-	return d
-}
-
-// registryAuth names the strategies that the credential can use, or, while it
-// can use none, those of its provider and what is missing.
-func (c *credential) registryAuth(p *registry.Provider) (auth string, missing []string) {
-	var can, all []string
-	for i := range p.Logins {
-		l := &p.Logins[i]
-		if l.NotYet != "" {
-			continue
-		}
-		if !slices.Contains(all, l.Auth.Type) {
-			all = append(all, l.Auth.Type)
-		}
-		if hasAll(c.provider.logins[l].fields, c.has) && !slices.Contains(can, l.Auth.Type) {
-			can = append(can, l.Auth.Type)
-		}
-	}
-	if len(can) == 0 {
-		can = all
-	}
-	for i, name := range can {
-		if i > 0 {
-			auth += ", "
-		}
-		auth += name
-	}
-	return auth, Missing(p, c.Secrets)
-}
-
-// certificates counts the certificates of a PEM text.
-func certificates(text string) int {
-	n := 0
-	for rest := []byte(text); ; n++ {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return n
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return n
-		}
-	}
 }

@@ -30,7 +30,9 @@ type index struct {
 	policies     map[string]*capabilityPolicy
 	custom       map[string][]*vault.Credential // of custom providers, by provider
 	reserved     sync.Map                       // custom provider -> *provider, when first asked for
-	unknown      *provider                      // what credentials of custom providers have for one
+	accountsOnce sync.Once
+	ofProvider   map[string][]*credential // after accountsOnce
+	unknown      *provider                // what credentials of custom providers have for one
 }
 
 // A place is where the credentials of something (a provider, a host) are.

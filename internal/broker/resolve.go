@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -138,23 +137,3 @@ func quoted(s string) string {
 	}
 	return fmt.Sprintf("%q", s)
 }
-
-// resolveCapability finds what a call names and says plainly when nothing can
-// be done with it.
-func (ix *index) resolveCapability(id string) (*capability, error) {
-	c := ix.capability(id)
-	if c == nil {
-		return nil, ix.capabilityNotFound(id)
-	}
-	if err := c.usable(); err != nil {
-		return c, err
-	}
-	return c, ix.enabled(c)
-}
-
-func (ix *index) resolveCredential(one *capability, context grant.Scope, named string) (*credential, login, error) {
-	made, err := ix.choose(ix.subject(grant.Caller{Operator: true}, context, time.Time{}), one, named)
-	return made.credential, made.login, err
-}
-
-func (c *capability) target(r *api.Request) (method, path string, err error) { return c.alone.call(r) }

@@ -66,26 +66,18 @@ func (ix *index) findPattern(s *subject, id string) (*target, error) {
 		return nil, ix.capabilityNotFound(id)
 	}
 	t := &target{id: id, set: true, provider: ix.catalog.provider(name)}
-	if t.provider != nil {
-		for i := range t.provider.entry.Capabilities {
-			t.add(s, ix.catalog.capability(t.provider.entry.Capabilities[i].ID))
-		}
-	} else {
+	if t.provider == nil {
 		t.provider = ix.customProvider(name)
 	}
-	for _, one := range ix.byOwner[name] {
-		if _, claimed := ix.registry.Capability(one.entry.ID); claimed == nil {
-			t.add(s, one.compile())
+	for _, member := range ix.capabilitiesOf(name) {
+		if !grant.Match(id, member) {
+			continue
+		}
+		if one := ix.capability(member); one.provider.id == name && s.knows(one) {
+			t.members = append(t.members, one)
 		}
 	}
 	return ix.orNotFound(t)
-}
-
-// add makes a capability a member, if it is meant and the subject may know.
-func (t *target) add(s *subject, one *capability) {
-	if grant.Match(t.id, one.id) && s.knows(one) {
-		t.members = append(t.members, one)
-	}
 }
 
 func (ix *index) orNotFound(t *target) (*target, error) {

@@ -1,0 +1,131 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/registry"
+)
+
+// Capabilities lists what the caller may know of, with what each capability
+// still waits for. The operator and whom no grant limits see all of the
+// registry and of the vault; anyone else what a grant names.
+func (b *Broker) Capabilities(ctx context.Context, who grant.Caller) (api.CapabilityList, error) {
+	v := b.look(ctx, who)
+	list := api.CapabilityList{Capabilities: []api.CapabilitySummary{}, Sets: []api.CapabilitySet{}, Available: []api.AvailableProvider{}}
+	ready := map[string]bool{}
+	for _, id := range v.sortedIDs() {
+		c := v.capability(id)
+		if !v.knows(c) {
+			continue
+		}
+		s := api.CapabilitySummary{ID: id, Provider: c.provider.id, Origin: c.origin(), Methods: c.methods()}
+		r := v.readiness(c)
+		s.Ready, s.Off, s.Reason = r.ready, r.off, r.reason
+		ready[id] = r.ready
+		if c.entry != nil {
+			s.Access, s.Description = c.entry.Access, c.entry.Description
+		}
+		list.Capabilities = append(list.Capabilities, s)
+	}
+	for _, id := range v.registry.Providers() {
+		p := v.registry.Provider(id)
+		list.Sets = append(list.Sets, v.sets(p, ready)...)
+		if v.access.Everything() && !v.anyAccount(id) {
+			list.Available = append(list.Available, api.AvailableProvider{
+				Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: firstSecrets(p),
+			})
+		}
+	}
+	slices.SortFunc(list.Sets, func(a, b api.CapabilitySet) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
+}
+
+// sets lists a provider's sets with the members that the viewer may know of.
+func (v *viewer) sets(p *registry.Provider, ready map[string]bool) []api.CapabilitySet {
+	var list []api.CapabilitySet
+	for i := range p.Sets {
+		t, err := v.find(v.subject, p.Sets[i].ID)
+		if err != nil {
+			continue
+		}
+		s := api.CapabilitySet{ID: t.id, Provider: p.ID, Description: p.Sets[i].Description, Members: t.memberIDs()}
+		s.Ready = slices.ContainsFunc(s.Members, func(id string) bool { return ready[id] })
+		list = append(list, s)
+	}
+	return list
+}
+
+// firstSecrets names what to store for the provider's first login that this
+// version has; the others are ways for special cases.
+func firstSecrets(p *registry.Provider) []string {
+	names := []string{}
+	for i := range p.Logins {
+		if l := &p.Logins[i]; l.NotYet == "" && !l.Dedicated {
+			for _, f := range l.Fields() {
+				names = append(names, secretName(p, f))
+			}
+			break
+		}
+	}
+	return names
+}
+
+// anyAccount says whether the viewer sees a credential of a provider.
+func (v *viewer) anyAccount(provider string) bool {
+	return slices.ContainsFunc(v.accounts()[provider], v.sees)
+}
+
+// Providers and Problems are the broker's part of a status: the providers that
+// the caller sees a credential of, and, for the operator, what is broken.
+func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.ProviderStatus, []api.Problem) {
+	v := b.look(ctx, who)
+	if !who.Operator {
+		return v.providers(), []api.Problem{}
+	}
+	return v.providers(), v.problems()
+}
+
+func (v *viewer) providers() []api.ProviderStatus {
+	list := []api.ProviderStatus{}
+	for _, name := range slices.Sorted(maps.Keys(v.accounts())) {
+		if !v.anyAccount(name) {
+			continue
+		}
+		s := api.ProviderStatus{Provider: name}
+		for _, id := range v.capabilitiesOf(name) {
+			if c := v.capability(id); c.provider.id == name && v.knows(c) && v.readiness(c).ready {
+				s.Capabilities++
+			}
+		}
+		s.Ready = s.Capabilities > 0
+		if p := v.registry.Provider(name); p != nil {
+			s.Waiting = v.waiting(p)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// waiting names what a provider's credentials wait for: nothing when one of
+// them is complete.
+func (v *viewer) waiting(p *registry.Provider) []string {
+	var best []string
+	for _, c := range v.accounts()[p.ID] {
+		if !v.sees(c) {
+			continue
+		}
+		missing := Missing(p, c.Secrets)
+		if len(missing) == 0 {
+			return nil
+		}
+		if best == nil || len(missing) < len(best) {
+			best = missing
+		}
+	}
+	return best
+}

@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// problems names every entry that is broken, and what leaves the installation
+// open.
+func (v *viewer) problems() []api.Problem {
+	list := []api.Problem{}
+	add := func(what, why, hint string) { list = append(list, api.Problem{What: what, Why: why, Hint: hint}) }
+	for _, id := range slices.Sorted(maps.Keys(v.credentials)) {
+		if err := v.credentials[id].check(); err != nil {
+			add("credential "+id, api.AsError(err).Message, "aivault credential delete "+id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.capabilities)) {
+		if c := v.capabilities[id].compile(); c.err != nil {
+			add("capability "+id, api.AsError(c.err).Message, "aivault capability delete "+id)
+		}
+	}
+	if v.snapshot == nil {
+		return list
+	}
+	state := v.snapshot.State()
+	for i := range state.Bindings {
+		b := &state.Bindings[i]
+		if why := v.bindingProblem(b); why != "" {
+			add("binding "+b.ID, why, "aivault capability unbind "+b.ID)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.policies)) {
+		why := ""
+		if _, err := v.limits(id); err != nil {
+			why = api.AsError(err).Message
+		} else if v.capability(id) == nil {
+			why = fmt.Sprintf("there is no capability %s", quoted(id))
+		}
+		if why != "" {
+			add("policy "+id, why, "aivault capability policy clear --capability "+id)
+		}
+	}
+	for i := range state.Grants {
+		g := &state.Grants[i]
+		if why := grantProblem(g); why != "" {
+			add("grant "+g.ID, why, "aivault grant remove "+g.ID)
+		}
+	}
+	for i := range state.Secrets {
+		s := &state.Secrets[i]
+		if group := strayGroup(s); group != "" {
+			hint := "aivault secrets delete " + s.ID
+			if g, ok := grant.ParseScope(group); ok && g.Group != "" {
+				hint = "aivault secrets detach-group " + s.ID + scopeFlags(g)
+			}
+			add("secret "+s.Name, fmt.Sprintf("it is attached to %s, which is no group that could use it", quoted(group)), hint)
+		}
+	}
+	if state.GrantDefault == api.GrantAllow && slices.ContainsFunc(state.Secrets, ofATenant) {
+		add("grants", "some secrets belong to a workspace or group, and a caller without a grant may claim any of these", "aivault grant default deny")
+	}
+	return list
+}
+
+// ofATenant says whether a secret is not for everyone.
+func ofATenant(s vault.Secret) bool { return s.ScopeOf() != grant.Global }
+
+// strayGroup is a group that the secret is said to be attached to and cannot
+// be, "" when there is none.
+func strayGroup(s *vault.Secret) string {
+	for _, group := range s.Groups {
+		if g, ok := grant.ParseScope(group); !ok || g.Group == "" || !mayHold(g, s) {
+			return group
+		}
+	}
+	return ""
+}
+
+// bindingProblem says why calls that go by a binding fail, or why none does.
+func (ix *index) bindingProblem(b *api.Binding) string {
+	if why := bindingFault(b); why != "" {
+		return why
+	}
+	c := ix.credentials[b.Credential]
+	if c == nil {
+		return fmt.Sprintf("there is no credential %s", quoted(b.Credential))
+	}
+	// Some call that the binding is for has to see the credential: one in its
+	// own scope, or in a narrower one.
+	scope, _ := grant.ParseScope(b.Scope)
+	reach := append([]grant.Scope{c.scope}, c.attached...)
+	if !scope.Sees(c.scope) && !slices.ContainsFunc(reach, func(s grant.Scope) bool { return s.Sees(scope) }) {
+		return fmt.Sprintf("no call in scope %s sees credential %q", scope, c.ID)
+	}
+	return ""
+}
+
+// grantProblem says why a grant, or a part of it, allows nothing.
+func grantProblem(g *api.Grant) string {
+	scope := grant.Scope{Workspace: g.WorkspaceID, Group: g.GroupID}
+	_, ok := grant.ParseScope(scope.String())
+	switch {
+	case !ok:
+		return "its workspace or group is none"
+	case (g.Consumer.UID == nil) == (g.Consumer.GID == nil):
+		return "it is not for one user or one group"
+	case g.StrictScope && g.WorkspaceID == "":
+		return "it is strict about a scope, and has none"
+	}
+	for _, p := range g.Capabilities {
+		if !grant.ValidPattern(p) {
+			return fmt.Sprintf("%s names no capability", quoted(strings.ToValidUTF8(p, "?")))
+		}
+	}
+	return ""
+}
