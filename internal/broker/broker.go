@@ -55,12 +55,13 @@ func New(cfg Config) *Broker {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Broker{
+	b := &Broker{
 		vault: cfg.Vault, egress: cfg.Egress, quota: cfg.Quota, clock: cfg.Clock, refusal: cfg.Refuse,
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
-		running: newRunning(),
 	}
+	b.running = newRunning(b.current.Load, cfg.Clock)
+	return b
 }
 
 // Close wipes what the Broker keeps of secrets. No call may be running.

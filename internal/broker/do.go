@@ -118,12 +118,6 @@ func (b *Broker) begin(ctx context.Context, p *plan) (context.Context, context.C
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	b.running.add(p, end)
-	if now := b.current.Load(); now != p.credential.index {
-		// The vault changed since the call was decided.
-		if err := p.revoked(now); err != nil {
-			end(err)
-		}
-	}
 	return ctx, func() {
 		b.running.remove(p)
 		end(context.Canceled)
