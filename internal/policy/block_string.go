@@ -4,19 +4,13 @@ package policy
 func (b *blocker) text(in []byte) (n int, ok bool) {
 	for n < len(in) {
 		c := in[n]
-		if plainInString[c] && b.utf8.more == 0 {
-			n++
-			continue
-		}
-		if c >= 0x80 || b.utf8.more > 0 {
+		switch {
+		case b.utf8.more > 0 || c >= 0x80:
 			if !b.utf8.next(c) {
 				b.put(in[:n])
 				return n, false
 			}
-			n++
-			continue
-		}
-		switch {
+		case plainInString[c]:
 		case c == '"':
 			b.put(in[:n+1])
 			b.endString()
@@ -25,8 +19,11 @@ func (b *blocker) text(in []byte) (n int, ok bool) {
 			b.state = inEscape
 			b.put(in[:n+1])
 			return n + 1, true
+		default: // a control character
+			b.put(in[:n])
+			return n, false
 		}
-		return n, false // a control character
+		n++
 	}
 	b.put(in)
 	return n, true
