@@ -152,11 +152,10 @@ func errorOf(resp *http.Response, b []byte) error {
 }
 
 // unknownThere says whether an older daemon refused what it has no word for:
-// a route, a method of one that its other routes look like, or a field. What
-// this program sends can always be read by a daemon that knows it.
+// a route, a method of one that its other routes look like, or a field.
 func unknownThere(status int, message string) bool {
 	return status == http.StatusNotFound || status == http.StatusMethodNotAllowed ||
-		strings.HasPrefix(message, "the request cannot be read: ")
+		strings.HasPrefix(message, "the request cannot be read: ") && strings.HasSuffix(message, " is not known")
 }
 
 // escape makes one path segment of a reference.

@@ -19,6 +19,7 @@ import (
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/peer"
+	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/server"
@@ -63,6 +64,7 @@ type Instance struct {
 	admin  *admin.Admin
 	broker *broker.Broker
 	egress *egress.Client
+	quota  *quota.Book
 }
 
 // New assembles an Instance; it opens nothing yet.
@@ -76,12 +78,20 @@ func New(o Options) (*Instance, error) {
 		Argon2id: o.Argon2id, Clock: o.Clock,
 	})
 	out := egress.New(egressConfig(o.Build))
-	b := broker.New(broker.Config{Vault: v, Registry: reg, Egress: out, Clock: o.Clock, Refuse: refusal(o)})
-	a := admin.New(admin.Config{Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Observe: b.Observe})
-	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out}
+	// Every process that makes calls counts them in the same file.
+	limits := quota.New(quota.Config{Path: filepath.Join(o.Env.Dir, limitsFile)})
+	b := broker.New(broker.Config{Vault: v, Registry: reg, Egress: out, Quota: limits, Clock: o.Clock, Refuse: refusal(o)})
+	a := admin.New(admin.Config{
+		Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Quota: limits, Clock: o.Clock, Observe: b.Observe,
+	})
+	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out, quota: limits}
 	i.Handler = server.New(server.Config{Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log})
 	return i, nil
 }
+
+// limitsFile is where the calls of rate limits are counted, in the vault's
+// directory.
+const limitsFile = "limits"
 
 func egressConfig(b Build) egress.Config {
 	cfg := egress.Config{UserAgent: "aivault/" + b.Version}
@@ -143,5 +153,5 @@ func LockedOnPurpose(dir string) bool {
 func (i *Instance) Close() error {
 	i.broker.Close()
 	i.egress.CloseIdle()
-	return i.vault.Close()
+	return errors.Join(i.quota.Close(), i.vault.Close())
 }
