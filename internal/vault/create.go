@@ -32,7 +32,7 @@ var secretMark = []byte(`"event":"secret`)
 // vault.
 func ours() []string {
 	return []string{"vault.lock", "store.lock", "unlock.lock", "daemon.lock", "locked", "run", "kek.key",
-		"limits", attemptsName, creatingName, rekeyingName, "audit"}
+		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, "audit"}
 }
 
 func exists(path string) bool {
