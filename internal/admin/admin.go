@@ -112,6 +112,10 @@ func (a *Admin) ready(ctx context.Context, who grant.Caller) error {
 	return a.vault.Ensure(ctx, audit.CallerOf(who), a.initial)
 }
 
+// emptyTx is a change of a vault that there is not yet, to try one on. Nothing
+// can be sealed in it.
+func emptyTx() *vault.Tx { return &vault.Tx{State: &vault.State{}, Record: &audit.Record{}} }
+
 // look returns the state for the operator to read.
 func (a *Admin) look(ctx context.Context, who grant.Caller, what string) (*vault.Snapshot, error) {
 	if err := a.allow(ctx, who, what); err != nil {

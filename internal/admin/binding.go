@@ -137,7 +137,7 @@ func (a *Admin) Unbind(ctx context.Context, who grant.Caller, r api.BindingDelet
 			return api.Errorf(api.InvalidRequest, "nothing is bound to %s there", quoted(r.Capability)).WithHint("aivault capability bindings")
 		case len(found) > 1:
 			// Users of one name, of whom the system knows none.
-			return api.Errorf(api.InvalidRequest, "several bindings are meant").WithHint("aivault capability unbind --id ID")
+			return api.Errorf(api.InvalidRequest, "several bindings are meant").WithHint("aivault capability unbind BINDING")
 		}
 		gone = tx.State.Bindings[found[0]]
 		tx.State.Bindings = slices.Delete(tx.State.Bindings, found[0], found[0]+1)

@@ -54,7 +54,7 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 		if err != nil {
 			return err
 		}
-		if _, err := policy.Compile(r.ID, r.Provider, []string{sampleHost(host)}, r.Methods, r.Paths); err != nil {
+		if _, err := policy.CompileTemplate(r.ID, r.Provider, []string{host}, r.Methods, r.Paths); err != nil {
 			return err
 		}
 		tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
@@ -130,19 +130,6 @@ func pickHost(p *registry.Provider, r *api.CapabilityCreate, hosts []string) (st
 		}
 	}
 	return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", quoted(r.Host), r.Provider, strings.Join(hosts, ", "))
-}
-
-// sampleHost puts something harmless into the braces of a template, so that
-// the rest of a capability can be judged before there is a credential.
-func sampleHost(host string) string {
-	for {
-		before, rest, templated := strings.Cut(host, "{")
-		_, after, closed := strings.Cut(rest, "}")
-		if !templated || !closed {
-			return host
-		}
-		host = before + "x" + after
-	}
 }
 
 // DeleteCapability removes a custom capability, and with it what was said of

@@ -216,5 +216,5 @@ func stillBound(st *vault.State, id string) string {
 	if len(bound) == 0 {
 		return ""
 	}
-	return "still bound to it, and failing until it is there again: " + listed(bound) + " (aivault capability unbind --id ID)"
+	return "still bound to it, and failing until it is there again: " + listed(bound) + " (aivault capability unbind " + bound[0] + ")"
 }

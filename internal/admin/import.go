@@ -49,7 +49,7 @@ func (a *Admin) ImportSecrets(ctx context.Context, who grant.Caller, r api.Secre
 		if err := a.vault.CanCreate(); err != nil {
 			return none, err
 		}
-		im := &importer{admin: a, request: &r, scope: scope, tx: &vault.Tx{State: &vault.State{}, Record: &audit.Record{}}}
+		im := &importer{admin: a, request: &r, scope: scope, tx: emptyTx()}
 		answer, err := im.run()
 		if err != nil {
 			return none, err

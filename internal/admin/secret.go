@@ -52,14 +52,16 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 	if err != nil {
 		return api.Secret{}, err
 	}
+	fresh := vault.Secret{Name: r.Name, Aliases: aliases, Scope: scope.String(), Version: 1}
 	if claimed {
 		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, r.Value); err != nil {
 			return api.Secret{}, err
 		}
+		fresh.Pin, fresh.Field = claim.Provider, claim.Secret.Field
 	}
 	if a.vault.Status(ctx).State == vault.None {
 		// What would be refused makes no vault.
-		if _, err := a.chooseOnly(&vault.State{}, claim.Provider, r.Only); err != nil {
+		if _, err := a.addSecret(emptyTx(), &r, fresh, func(*vault.Secret) error { return nil }); err != nil {
 			return api.Secret{}, err
 		}
 	}
@@ -67,35 +69,40 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 		return api.Secret{}, err
 	}
 	var made api.Secret
-	_, err = a.update(ctx, who, audit.SecretCreated, func(tx *vault.Tx) error {
-		only, err := a.chooseOnly(tx.State, claim.Provider, r.Only)
-		if err != nil {
-			return err
-		}
-		s := vault.Secret{
-			ID: tx.NewID(), Name: r.Name, Aliases: aliases, Scope: scope.String(),
-			Version: 1, CreatedAtMs: tx.Now(),
-		}
-		if err := taken(tx.State, s.Scope, "", s.Name, s.Aliases); err != nil {
-			return err
-		}
-		if claimed {
-			s.Pin, s.Field = claim.Provider, claim.Secret.Field
-		}
-		if err := tx.Seal(&s, r.Value); err != nil {
-			return err
-		}
-		tx.State.Secrets = append(tx.State.Secrets, s)
-		made = shown(&s)
-		made.Credential, made.Capabilities = new(string), []string{}
-		if err := a.provision(tx, &s, only, &made); err != nil {
-			return err
-		}
-		name(tx, &s)
-		tx.Record.Credential = *made.Credential
-		return nil
+	_, err = a.update(ctx, who, audit.SecretCreated, func(tx *vault.Tx) (err error) {
+		made, err = a.addSecret(tx, &r, fresh, func(s *vault.Secret) error {
+			s.ID, s.CreatedAtMs = tx.NewID(), tx.Now()
+			return tx.Seal(s, r.Value)
+		})
+		return err
 	})
-	return made, err
+	if err != nil {
+		return api.Secret{}, err
+	}
+	return made, nil
+}
+
+// addSecret adds a checked secret to a state, and puts it to work.
+func (a *Admin) addSecret(tx *vault.Tx, r *api.SecretCreate, s vault.Secret, seal func(*vault.Secret) error) (api.Secret, error) {
+	only, err := a.chooseOnly(tx.State, s.Pin, r.Only)
+	if err != nil {
+		return api.Secret{}, err
+	}
+	if err := taken(tx.State, s.Scope, "", s.Name, s.Aliases); err != nil {
+		return api.Secret{}, err
+	}
+	if err := seal(&s); err != nil {
+		return api.Secret{}, err
+	}
+	tx.State.Secrets = append(tx.State.Secrets, s)
+	made := shown(&s)
+	made.Credential, made.Capabilities = new(string), []string{}
+	if err := a.provision(tx, &s, only, &made); err != nil {
+		return api.Secret{}, err
+	}
+	name(tx, &s)
+	tx.Record.Credential = *made.Credential
+	return made, nil
 }
 
 // UpdateSecret renames a secret and changes its aliases. A claimed name given
