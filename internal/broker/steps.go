@@ -30,7 +30,7 @@ type plan struct {
 	log        *audit.Log
 	timeout    time.Duration
 	context    grant.Scope
-	subject    *subject
+	subject    subject
 	target     *target
 	request    *policy.Request
 	capability *capability
@@ -152,8 +152,8 @@ func (b *Broker) readContext(_ context.Context, p *plan) (err error) {
 }
 
 func (b *Broker) findTarget(_ context.Context, p *plan) (err error) {
-	p.subject = p.index.subject(p.caller, p.context, p.started)
-	p.target, err = p.index.find(p.subject, p.call.Capability)
+	p.subject = *p.index.subject(p.caller, p.context, p.started)
+	p.target, err = p.index.find(&p.subject, p.call.Capability)
 	return err
 }
 
@@ -179,7 +179,7 @@ func (b *Broker) checkEnabled(_ context.Context, p *plan) error {
 }
 
 func (b *Broker) pickCredential(_ context.Context, p *plan) error {
-	c, err := p.index.choose(p.subject, p.capability, p.call.Credential)
+	c, err := p.index.choose(&p.subject, p.capability, p.call.Credential)
 	if err != nil {
 		p.binding = c.binding // which led nowhere
 		return err
