@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"slices"
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
@@ -10,7 +9,7 @@ import (
 )
 
 // bindings are a state's, by whom and by the scope that they are for; in each
-// place the most specific patterns first.
+// place as the state has them.
 type bindings map[boundAt][]*api.Binding
 
 type boundAt struct {
@@ -19,45 +18,25 @@ type boundAt struct {
 	scope grant.Scope
 }
 
-// newBindings indexes bindings. One that contradicts itself is left out: it is
-// among the state's problems.
+// newBindings indexes bindings. One that names no capability applies to none:
+// it is among the state's problems.
 func newBindings(list []api.Binding) bindings {
 	if len(list) == 0 {
 		return nil
 	}
 	all := make(bindings, len(list))
 	for i := range list {
-		if b := &list[i]; bindingFault(b) == "" {
-			at := boundAt{}
-			at.scope, _ = grant.ParseScope(b.Scope)
-			if c := b.Consumer; c != nil && c.UID != nil {
-				at.kind, at.id = 'u', *c.UID
-			} else if c != nil {
-				at.kind, at.id = 'g', *c.GID
-			}
-			all[at] = append(all[at], b)
+		b := &list[i]
+		at := boundAt{}
+		at.scope, _ = grant.ParseScope(b.Scope)
+		if c := b.Consumer; c != nil && c.UID != nil {
+			at.kind, at.id = 'u', *c.UID
+		} else if c != nil {
+			at.kind, at.id = 'g', *c.GID
 		}
-	}
-	for _, here := range all {
-		slices.SortStableFunc(here, func(a, b *api.Binding) int {
-			return cmp.Or(comparePatterns(a.Capability, b.Capability), strings.Compare(a.ID, b.ID))
-		})
+		all[at] = append(all[at], b)
 	}
 	return all
-}
-
-// bindingFault says why a binding is none.
-func bindingFault(b *api.Binding) string {
-	_, ok := grant.ParseScope(b.Scope)
-	switch {
-	case !ok:
-		return "its scope cannot be read"
-	case !grant.ValidPattern(b.Capability):
-		return "it names no capability"
-	case b.Consumer != nil && (b.Consumer.UID == nil) == (b.Consumer.GID == nil):
-		return "it is not for one user or one group"
-	}
-	return ""
 }
 
 // comparePatterns orders patterns that match the same capability: an exact one

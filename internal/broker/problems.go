@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -53,16 +52,6 @@ func (v *viewer) problems() []api.Problem {
 			add("grant "+g.ID, why, "aivault grant remove "+g.ID)
 		}
 	}
-	for i := range state.Secrets {
-		s := &state.Secrets[i]
-		if group := strayGroup(s); group != "" {
-			hint := "aivault secrets delete " + s.ID
-			if g, ok := grant.ParseScope(group); ok && g.Group != "" {
-				hint = "aivault secrets detach-group " + s.ID + scopeFlags(g)
-			}
-			add("secret "+s.Name, fmt.Sprintf("it is attached to %s, which is no group that could use it", quoted(group)), hint)
-		}
-	}
 	if state.GrantDefault == api.GrantAllow && slices.ContainsFunc(state.Secrets, ofATenant) {
 		add("grants", "some secrets belong to a workspace or group, and a caller without a grant may claim any of these", "aivault grant default deny")
 	}
@@ -72,21 +61,10 @@ func (v *viewer) problems() []api.Problem {
 // ofATenant says whether a secret is not for everyone.
 func ofATenant(s vault.Secret) bool { return s.ScopeOf() != grant.Global }
 
-// strayGroup is a group that the secret is said to be attached to and cannot
-// be, "" when there is none.
-func strayGroup(s *vault.Secret) string {
-	for _, group := range s.Groups {
-		if g, ok := grant.ParseScope(group); !ok || g.Group == "" || !mayHold(g, s) {
-			return group
-		}
-	}
-	return ""
-}
-
 // bindingProblem says why calls that go by a binding fail, or why none does.
 func (ix *index) bindingProblem(b *api.Binding) string {
-	if why := bindingFault(b); why != "" {
-		return why
+	if !grant.ValidPattern(b.Capability) {
+		return "it names no capability"
 	}
 	c := ix.credentials[b.Credential]
 	if c == nil {
@@ -102,21 +80,11 @@ func (ix *index) bindingProblem(b *api.Binding) string {
 	return ""
 }
 
-// grantProblem says why a grant, or a part of it, allows nothing.
+// grantProblem says why a part of a grant allows nothing.
 func grantProblem(g *api.Grant) string {
-	scope := grant.Scope{Workspace: g.WorkspaceID, Group: g.GroupID}
-	_, ok := grant.ParseScope(scope.String())
-	switch {
-	case !ok:
-		return "its workspace or group is none"
-	case (g.Consumer.UID == nil) == (g.Consumer.GID == nil):
-		return "it is not for one user or one group"
-	case g.StrictScope && g.WorkspaceID == "":
-		return "it is strict about a scope, and has none"
-	}
 	for _, p := range g.Capabilities {
 		if !grant.ValidPattern(p) {
-			return fmt.Sprintf("%s names no capability", quoted(strings.ToValidUTF8(p, "?")))
+			return quoted(p) + " names no capability"
 		}
 	}
 	return ""
