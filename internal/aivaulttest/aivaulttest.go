@@ -137,9 +137,6 @@ func (v *Aivault) Open(tb testing.TB) Process {
 		if err := p.Quota.Close(); err != nil {
 			tb.Errorf("close the limits: %v", err)
 		}
-		if err := p.Quota.Close(); err != nil {
-			tb.Errorf("close the limits: %v", err)
-		}
 		if err := p.Vault.Close(); err != nil {
 			tb.Errorf("close the vault: %v", err)
 		}
