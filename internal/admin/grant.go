@@ -2,13 +2,13 @@ package admin
 
 import (
 	"context"
-	"math"
 	"slices"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/vault"
 )
 
@@ -97,8 +97,8 @@ func (a *Admin) grantOf(who grant.Caller, r *api.GrantAdd) (api.Grant, error) {
 		return api.Grant{}, err
 	case r.StrictScope && scope == grant.Global:
 		return api.Grant{}, api.Errorf(api.InvalidRequest, "a strict scope needs the workspace that it is strict about").WithHint("add --workspace-id ID")
-	case r.RatePerMinute != nil && (*r.RatePerMinute < 1 || *r.RatePerMinute > math.MaxInt32):
-		return api.Grant{}, api.Errorf(api.InvalidRequest, "a rate of %d calls a minute is none: it is 1 or more", *r.RatePerMinute).WithHint("leave it out for no limit")
+	case r.RatePerMinute != nil && (*r.RatePerMinute < 1 || *r.RatePerMinute > policy.MaxRate):
+		return api.Grant{}, api.Errorf(api.InvalidRequest, "a rate of %d calls a minute is none: it lies between 1 and %d", *r.RatePerMinute, policy.MaxRate).WithHint("leave it out for no limit")
 	case r.ExpiresInMs != nil && (*r.ExpiresInMs < 1 || *r.ExpiresInMs > longestGrant.Milliseconds()):
 		return api.Grant{}, api.Errorf(api.InvalidRequest, "a grant lasts longer than nothing, and ten years at most").WithHint("leave --expires out for no end")
 	}

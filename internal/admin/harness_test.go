@@ -11,6 +11,7 @@ import (
 	"moldable.sh/aivault/internal/admin"
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
 	"moldable.sh/aivault/internal/quota"
@@ -145,6 +146,14 @@ func (o *office) state(t testing.TB) *vault.State {
 		t.Fatal(err)
 	}
 	return snap.State()
+}
+
+// edit changes the state as no command would.
+func (o *office) edit(t testing.TB, fn func(*vault.State)) {
+	t.Helper()
+	if _, err := o.Vault.Update(background, audit.Record{Event: "test"}, func(tx *vault.Tx) error { fn(tx.State); return nil }); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // credential is a credential as the vault holds it.

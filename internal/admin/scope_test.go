@@ -9,6 +9,7 @@ import (
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/secret"
+	"moldable.sh/aivault/internal/vault"
 )
 
 var scopes = []string{"global", "workspace:w", "group:w:g"}
@@ -169,13 +170,11 @@ func TestAttach(t *testing.T) {
 		t.Errorf("record %v", r)
 	}
 	o.unchanged(t, "detached twice", api.InvalidRequest, "not attached", func() error { _, err := o.DetachSecret(background, op, "EVERYONES", group); return err })
-	for i := range 255 {
-		if _, err := o.AttachSecret(background, op, "EVERYONES", api.SecretAttach{WorkspaceID: "w", GroupID: fmt.Sprintf("g%d", i)}); err != nil {
-			t.Fatal(err)
+	o.edit(t, func(st *vault.State) {
+		i := slices.IndexFunc(st.Secrets, func(s vault.Secret) bool { return s.Name == "EVERYONES" })
+		for n := range 255 {
+			st.Secrets[i].Groups = append(st.Secrets[i].Groups, fmt.Sprintf("group:w:g%d", n))
 		}
-		if i > 20 && testing.Short() {
-			return
-		}
-	}
+	})
 	o.unchanged(t, "too many groups", api.InvalidRequest, "256", func() error { _, err := o.AttachSecret(background, op, "EVERYONES", group); return err })
 }
