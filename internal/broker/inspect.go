@@ -20,6 +20,7 @@ type body struct {
 	given egress.Body // beside the text of the call itself
 	sent  egress.Body // as it goes out, bounded
 	whole []byte      // all of given, once a policy had to see it
+	begun bool        // given was read from for it
 	read  bool        // whole is there
 	held  int64       // of what inspected bodies may take up in memory
 }
@@ -120,26 +121,41 @@ func (b *Broker) readBody(p *plan) error {
 	if sent.Length > most {
 		return tooLarge(p, most)
 	}
+	if p.body.begun {
+		return asBodyError(io.ErrUnexpectedEOF) // no second half is taken for a whole
+	}
+	p.body.begun = true
+	whole, err := b.readAll(p, sent.Reader, most)
+	switch {
+	case err != nil:
+		return asBodyError(err)
+	case sent.Length >= 0 && sent.Length != int64(len(whole)):
+		return api.Errorf(api.InvalidRequest, "the request's body has %d bytes, not the %d declared", len(whole), sent.Length)
+	}
+	p.body.whole, p.body.read = whole, true
+	*sent = egress.Body{Reader: bytes.NewReader(whole), Length: int64(len(whole))}
+	return nil
+}
+
+// readAll reads r to its end, most bytes of it.
+func (b *Broker) readAll(p *plan, r io.Reader, most int64) ([]byte, error) {
 	var whole []byte
 	for size := int64(4 << 10); ; size = min(2*size, most+1) {
 		if err := b.bodies.hold(p, size); err != nil {
-			return err
+			return nil, err
 		}
 		whole = append(make([]byte, 0, size), whole...)
-		n, err := io.ReadFull(sent.Reader, whole[len(whole):size])
-		whole = whole[:len(whole)+n]
-		switch {
-		case int64(len(whole)) > most:
-			return tooLarge(p, most)
-		case err == io.EOF || err == io.ErrUnexpectedEOF:
-			if sent.Length >= 0 && sent.Length != int64(len(whole)) {
-				return api.Errorf(api.InvalidRequest, "the request's body has %d bytes, not the %d declared", len(whole), sent.Length)
+		for len(whole) < cap(whole) {
+			n, err := r.Read(whole[len(whole):cap(whole)])
+			if whole = whole[:len(whole)+n]; int64(len(whole)) > most {
+				return nil, tooLarge(p, most)
 			}
-			p.body.whole, p.body.read = whole, true
-			*sent = egress.Body{Reader: bytes.NewReader(whole), Length: int64(len(whole))}
-			return nil
-		case err != nil:
-			return asBodyError(err)
+			if err == io.EOF {
+				return whole, nil
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 }

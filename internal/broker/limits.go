@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,6 +65,10 @@ func (p *plan) demands() (all, any []quota.Demand) {
 		if n := limit.RatePerCallerPerMinute; n > 0 {
 			all = append(all, quota.Demand{Key: "caller:" + p.uid() + ":" + id, PerMinute: n})
 		}
+	}
+	rated := func(g api.Grant) bool { return g.RatePerMinute > 0 }
+	if !slices.ContainsFunc(p.grants, rated) {
+		return all, nil
 	}
 	for i := range p.grants {
 		g := &p.grants[i]

@@ -97,6 +97,9 @@ func (l *ledger) prune(now int64) {
 
 // wait is how long it takes until d has room.
 func (l *ledger) wait(now int64, d Demand) time.Duration {
+	if d.PerMinute == 0 {
+		return 0
+	}
 	until := now
 	if l.full {
 		until = max(until, l.fullFrom+window)
@@ -144,7 +147,9 @@ func (l *ledger) count(now instant, all, any []Demand) {
 	keep := make(map[string]int, len(all)+len(any))
 	for _, list := range [2][]Demand{all, any} {
 		for _, d := range list {
-			keep[d.Key] = max(keep[d.Key], d.PerMinute)
+			if d.PerMinute > 0 {
+				keep[d.Key] = max(keep[d.Key], d.PerMinute)
+			}
 		}
 	}
 	for key, n := range keep {

@@ -31,7 +31,7 @@ const MaxKeyBytes = 256
 // Demand is one limit that a call has to keep.
 type Demand struct {
 	Key       string // what is counted, e.g. capability:openai/models: printable ASCII without quotes and backslashes
-	PerMinute int    // 1 to MaxPerMinute
+	PerMinute int    // 1 to MaxPerMinute; 0 among any: no limit
 }
 
 // Exceeded says that a call would be one too many.
@@ -89,6 +89,9 @@ func (b *Book) Begin(ctx context.Context) error {
 // and, unless any is empty, at least one of any; else it counts nothing and
 // the error is an *Exceeded. Any other error means that the count is not
 // known, and the call has to be refused.
+//
+// A demand among any that has no limit always has room. The others among any
+// are counted all the same, for the day when they have to hold on their own.
 func (b *Book) Take(ctx context.Context, all, any []Demand) error {
 	return b.decide(ctx, all, any, true)
 }
@@ -107,15 +110,17 @@ func (b *Book) Close() error {
 }
 
 func (b *Book) decide(ctx context.Context, all, any []Demand, count bool) error {
-	if len(all)+len(any) == 0 {
-		return ctx.Err()
-	}
-	for _, list := range [][]Demand{all, any} {
+	limited := false
+	for i, list := range [][]Demand{all, any} {
 		for _, d := range list {
-			if err := d.check(); err != nil {
+			if err := d.check(1 - i); err != nil {
 				return err
 			}
+			limited = limited || d.PerMinute > 0
 		}
+	}
+	if !limited {
+		return ctx.Err() // nothing is to be counted
 	}
 	return b.locked(ctx, func(now instant) error {
 		l, err := b.read(now)
@@ -133,11 +138,11 @@ func (b *Book) decide(ctx context.Context, all, any []Demand, count bool) error 
 	})
 }
 
-func (d Demand) check() error {
+func (d Demand) check(least int) error {
 	if !printable(d.Key, MaxKeyBytes) {
 		return api.Errorf(api.Internal, "quota: %+q is no key of a limit", d.Key[:min(len(d.Key), MaxKeyBytes)])
 	}
-	if d.PerMinute < 1 || d.PerMinute > MaxPerMinute {
+	if d.PerMinute < least || d.PerMinute > MaxPerMinute {
 		return api.Errorf(api.Internal, "quota: a limit of %d a minute is out of bounds", d.PerMinute)
 	}
 	return nil

@@ -170,6 +170,30 @@ func TestWhatIsCounted(t *testing.T) {
 	must(t, b.Check(t.Context(), per(2, "twice"), nil))
 }
 
+// No limit among any lets every call through, and the others are counted for
+// the time when they are alone.
+func TestNoLimitAmongAny(t *testing.T) {
+	t.Parallel()
+	b, clock, path := begun(t)
+	for range 20 {
+		must(t, b.Take(t.Context(), nil, append(per(2, "small"), per(0, "none")...)))
+		clock.pass(time.Second)
+	}
+	wantWait(t, b.Take(t.Context(), nil, per(2, "small")), "small", 58*time.Second)
+	wantWait(t, b.Take(t.Context(), per(2, "small"), per(0, "none")), "small", 58*time.Second)
+	l, err := parse(read(t, path))
+	must(t, err)
+	if len(l.counts) != 1 || len(l.counts[0].starts) != 2 {
+		t.Errorf("kept: %+v", l.counts)
+	}
+	// Where nothing is limited nothing is looked at.
+	must(t, os.Remove(path))
+	must(t, b.Take(t.Context(), nil, per(0, "none")))
+	if _, err := os.Lstat(path); err == nil {
+		t.Error("a file was made")
+	}
+}
+
 func TestLimitsThatChange(t *testing.T) {
 	t.Parallel()
 	b, clock, _ := begun(t)
@@ -277,9 +301,13 @@ func TestKeysDropOut(t *testing.T) {
 func TestBadDemands(t *testing.T) {
 	t.Parallel()
 	b, _, _ := begun(t)
-	for _, d := range []Demand{{"", 1}, {"k", 0}, {"k", -1}, {"k", MaxPerMinute + 1}, {"a b", 1}, {"\u00e9", 1}, {`a"b`, 1}, {`a\b`, 1},
+	for _, d := range []Demand{{"", 1}, {"k", -1}, {"k", MaxPerMinute + 1}, {"a b", 1}, {"\u00e9", 1}, {`a"b`, 1}, {`a\b`, 1},
 		{"a\n", 1}, {strings.Repeat("k", MaxKeyBytes+1), 1}} {
-		for _, err := range []error{b.Take(t.Context(), []Demand{d}, nil), b.Check(t.Context(), per(1, "k"), []Demand{d})} {
+		errs := []error{b.Take(t.Context(), []Demand{d}, nil), b.Check(t.Context(), per(1, "k"), []Demand{d})}
+		if d.PerMinute == 0 {
+			errs = errs[:1] // no limit among any
+		}
+		for _, err := range errs {
 			if err == nil || errors.As(err, new(*Exceeded)) || api.CodeOf(err) != api.Internal {
 				t.Errorf("%+v: %v", d, err)
 			}
