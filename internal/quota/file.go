@@ -101,12 +101,17 @@ func (f *file) load(now instant) (*ledger, error) {
 // new one.
 func (f *file) save(l *ledger) error {
 	f.known = nil // until it is written
+	if err := f.openNext(); err != nil {
+		return err
+	}
+	return f.saveOpen(l)
+}
+
+func (f *file) saveOpen(l *ledger) error {
+	f.known = nil
 	data, err := l.encode(f.spare)
 	f.spare = nil
 	if err != nil {
-		return err
-	}
-	if err := f.openNext(); err != nil {
 		return err
 	}
 	if err := put(f.next, data); err != nil {
