@@ -15,6 +15,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,7 +30,9 @@ import (
 const (
 	operatorUser = "aivault-t-op"
 	agentUser    = "aivault-t-agent"
-	sharedGroup  = "aivault-t-share"
+	otherUser    = "aivault-t-other"
+	sharedGroup  = "aivault-t-share" // may open the socket
+	agentsGroup  = "aivault-t-agents"
 	decoy        = "sk-decoy-3f9c1e7a55d24b"
 )
 
@@ -56,8 +59,10 @@ func newMachine(t *testing.T) *machine {
 	must(t, os.Chmod(dir, 0o755))
 	m := &machine{t: t, dir: dir, socket: filepath.Join(dir, "run", "aivaultd.sock")}
 
-	m.root("groupadd", "-f", sharedGroup)
-	for _, u := range []string{operatorUser, agentUser} {
+	for _, g := range []string{sharedGroup, agentsGroup} {
+		m.root("groupadd", "-f", g)
+	}
+	for _, u := range []string{operatorUser, agentUser, otherUser} {
 		if _, err := user.Lookup(u); err != nil {
 			m.root("useradd", "--create-home", "--home-dir", filepath.Join(dir, u), "--shell", "/bin/sh", "--groups", sharedGroup, u)
 		}
@@ -66,7 +71,10 @@ func newMachine(t *testing.T) *machine {
 			_ = exec.Command("userdel", "-f", u).Run()
 		})
 	}
-	t.Cleanup(func() { _ = exec.Command("groupdel", sharedGroup).Run() })
+	t.Cleanup(func() {
+		_ = exec.Command("groupdel", sharedGroup).Run()
+		_ = exec.Command("groupdel", agentsGroup).Run()
+	})
 
 	m.bins = build(t)
 	// The agent runs them too, from the test's own directory.
@@ -159,6 +167,12 @@ func (m *machine) startShared() *exec.Cmd {
 	if r.exit != 0 {
 		m.t.Fatalf("secrets create: %+v", r)
 	}
+	return m.listen()
+}
+
+// listen runs the operator's daemon on the shared socket.
+func (m *machine) listen() *exec.Cmd {
+	m.t.Helper()
 	env := append(m.dev(), "AIVAULTD_SOCKET="+m.socket, "AIVAULTD_SOCKET_DIR_MODE=0750", "AIVAULTD_SOCKET_MODE=0660")
 	cmd := m.command(context.Background(), operatorUser, env, m.bin("dev", "aivaultd"))
 	cmd.Stderr = os.Stderr
@@ -214,37 +228,7 @@ func TestSystemAgentCallsButChangesNothing(t *testing.T) {
 		t.Errorf("an agent's status: %v %s", err, short.stdout)
 	}
 
-	value := filepath.Join(m.dir, "value")
-	must(t, os.WriteFile(value, []byte("another value"), 0o644))
-	for _, args := range [][]string{
-		{"secrets", "create", "--name", "X_KEY", "--value-file", value}, {"secrets", "list"}, {"secrets", "delete", "OPENAI_API_KEY"},
-		{"secrets", "rotate", "OPENAI_API_KEY", "--value-file", value}, {"secrets", "update", "OPENAI_API_KEY", "--new-name", "Y"},
-		{"credential", "list"}, {"credential", "delete", "openai"},
-		{"credential", "create", "evil", "--provider", "evil", "--secret", "OPENAI_API_KEY", "--auth", "header", "--host", "evil.test"},
-		{"capability", "create", "openai/all", "--provider", "openai", "--method", "POST", "--path", "/"}, {"capability", "delete", "openai/all"},
-		{"lock"}, {"unlock", "--passphrase-file", value}, {"rotate-master"}, {"init"}, {"audit"},
-	} {
-		// The agent's CLI does not even send a value or a passphrase to a daemon
-		// of another user, and says what the daemon would have said.
-		r := agent(append(args, "--json")...)
-		m.wantExit(r, 3, `{"error":"operator_required"`)
-	}
-
-	for _, c := range []struct{ method, route, body string }{
-		{"GET", "/aivault/secrets", ""}, {"POST", "/aivault/secrets", `{"name":"A","value":"bbbbbbbb"}`},
-		{"PATCH", "/aivault/secrets/OPENAI_API_KEY", `{"newName":"Z"}`}, {"POST", "/aivault/secrets/OPENAI_API_KEY/rotate", `{"value":"bbbbbbbb"}`},
-		{"DELETE", "/aivault/secrets/OPENAI_API_KEY", ""}, {"GET", "/aivault/credentials", ""}, {"POST", "/aivault/credentials", `{}`},
-		{"DELETE", "/aivault/credentials/openai", ""}, {"POST", "/aivault/capabilities", `{}`}, {"DELETE", "/aivault/capabilities/openai/x", ""},
-		{"POST", "/aivault/init", `{}`}, {"POST", "/aivault/unlock", `{}`}, {"POST", "/aivault/lock", `{}`}, {"POST", "/aivault/rotate-master", `{}`},
-		{"GET", "/aivault/audit", ""}, {"POST", "/aivault/secrets", `not even JSON`},
-	} {
-		r := m.as(agentUser, nil, "curl", "-sS", "--unix-socket", m.socket, "-X", c.method, "-H", "Content-Type: application/json", "-d", c.body, "-w", " %{http_code}", "http://d"+c.route)
-		var e struct{ Error string }
-		body, code, _ := cutLast(r.stdout, " ")
-		if err := json.Unmarshal([]byte(body), &e); err != nil || e.Error != "operator_required" || code != "403" {
-			t.Errorf("%s %s by raw HTTP: %s (exit %d, %s)", c.method, c.route, r.stdout, r.exit, r.stderr)
-		}
-	}
+	m.everyOperatorRouteIsRefused(agent)
 
 	// What is refused to the agent is the operator's to do, on the same socket.
 	op := m.as(operatorUser, append(m.dev(), "AIVAULTD_SOCKET="+m.socket, "AIVAULTD_AUTOSTART=0"), av, "secrets", "list")
@@ -260,14 +244,6 @@ func TestSystemAgentCallsButChangesNothing(t *testing.T) {
 	}
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
 func TestSystemRootInAContainerIsNoOperator(t *testing.T) {
 	m := newMachine(t)
 	m.startShared()
@@ -275,7 +251,7 @@ func TestSystemRootInAContainerIsNoOperator(t *testing.T) {
 
 	// The twin: root outside of any container is the operator. It enters by
 	// the socket's group, as in the cases below.
-	groups := []string{"setpriv", "--groups", gid(t), "--"}
+	groups := []string{"setpriv", "--groups", gid(t, sharedGroup), "--"}
 	if r := finish(t, exec.Command(groups[0], append(groups[1:], list...)...)); !strings.Contains(r.stdout, "OPENAI_API_KEY") {
 		t.Fatalf("root is no operator: %+v", r)
 	}
@@ -299,9 +275,9 @@ func TestSystemRootInAContainerIsNoOperator(t *testing.T) {
 	}
 }
 
-func gid(t *testing.T) string {
+func gid(t *testing.T, name string) string {
 	t.Helper()
-	g, err := user.LookupGroup(sharedGroup)
+	g, err := user.LookupGroup(name)
 	must(t, err)
 	return g.Gid
 }
@@ -516,9 +492,10 @@ func TestSystemKilledWhileWriting(t *testing.T) {
 func TestSystemDaemonIsClosedToOtherUsers(t *testing.T) {
 	m := newMachine(t)
 	m.startShared()
-	pids, err := exec.Command("pgrep", "-u", operatorUser, "aivaultd").Output()
-	must(t, err)
-	pid := strings.Fields(string(pids))[0]
+	m.do("capability policy set openai/models --rate-limit-per-minute 5") // so that every file is there
+	var status struct{ Daemon struct{ PID int } }
+	must(t, json.Unmarshal([]byte(m.operator("status").stdout), &status))
+	pid := strconv.Itoa(status.Daemon.PID)
 	for _, f := range []string{"environ", "mem", "fd", "maps"} {
 		r := m.as(agentUser, nil, "cat", "/proc/"+pid+"/"+f)
 		if r.exit == 0 {
@@ -530,6 +507,7 @@ func TestSystemDaemonIsClosedToOtherUsers(t *testing.T) {
 	if bytes.Contains(environ, []byte(decoy)) {
 		t.Error("the secret is in the daemon's environment")
 	}
+	limits := false
 	err = filepath.WalkDir(filepath.Join(m.dir, operatorUser, ".aivault"), func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -538,6 +516,7 @@ func TestSystemDaemonIsClosedToOtherUsers(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		limits = limits || d.Name() == "limits"
 		if d.Type() != fs.ModeSocket && info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %v", p, info.Mode())
 		}
@@ -553,4 +532,7 @@ func TestSystemDaemonIsClosedToOtherUsers(t *testing.T) {
 		return nil
 	})
 	must(t, err)
+	if !limits {
+		t.Error("the file of limits is not there: it was not looked at")
+	}
 }
