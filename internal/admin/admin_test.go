@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -81,12 +82,64 @@ func TestOnlyTheOperatorChangesAnything(t *testing.T) {
 		},
 		"capability delete": func() error { _, err := a.DeleteCapability(background, agent, "openai/models"); return err },
 		"audit":             func() error { _, err := a.Audit(background, agent, 1); return err },
+		"secrets attach-group": func() error {
+			_, err := a.AttachSecret(background, agent, "OPENAI_API_KEY", api.SecretAttach{WorkspaceID: "w", GroupID: "g"})
+			return err
+		},
+		"secrets detach-group": func() error {
+			_, err := a.DetachSecret(background, agent, "OPENAI_API_KEY", api.SecretAttach{WorkspaceID: "w", GroupID: "g"})
+			return err
+		},
+		"secrets import": func() error {
+			_, err := a.ImportSecrets(background, agent, api.SecretImport{Entries: entries("A=v"), DryRun: true})
+			return err
+		},
+		"capability enable": func() error {
+			_, err := a.EnableCapabilities(background, agent, api.SwitchRequest{Patterns: []string{"openai/models-delete"}})
+			return err
+		},
+		"capability disable": func() error {
+			_, err := a.DisableCapabilities(background, agent, api.SwitchRequest{Patterns: []string{"*"}})
+			return err
+		},
+		"capability policy show": func() error { _, err := a.Policies(background, agent); return err },
+		"capability policy set": func() error {
+			_, err := a.SetPolicy(background, agent, api.PolicyChange{Capability: "openai/models", RatePerMinute: new(1)})
+			return err
+		},
+		"capability policy clear": func() error { _, err := a.ClearPolicy(background, agent, "openai/models"); return err },
+		"capability bindings":     func() error { _, err := a.Bindings(background, agent); return err },
+		"capability bind": func() error {
+			_, err := a.Bind(background, agent, api.BindingCreate{Capability: "openai/*", Credential: "openai"})
+			return err
+		},
+		"capability unbind": func() error { _, err := a.Unbind(background, agent, api.BindingDelete{ID: "b-1"}); return err },
+		"grant list":        func() error { _, err := a.Grants(background, agent); return err },
+		"grant add": func() error {
+			_, err := a.AddGrant(background, agent, api.GrantAdd{Consumer: api.ConsumerRef{UID: new(uint32(2000))}})
+			return err
+		},
+		"grant remove": func() error { _, err := a.RemoveGrant(background, agent, "g-1"); return err },
+		"grant reset": func() error {
+			_, err := a.ResetGrants(background, agent, api.ConsumerRef{UID: new(uint32(2000))})
+			return err
+		},
+		"grant default": func() error {
+			_, err := a.SetGrantDefault(background, agent, api.GrantDefault{Default: "allow"})
+			return err
+		},
+	}
+	// Every method of the Admin is asked.
+	if methods := reflect.TypeOf(a).NumMethod(); methods != len(attempts)+1 {
+		t.Errorf("%d of %d methods are tried", len(attempts), methods-1) // the policy of one capability is shown as all are
 	}
 	for name, attempt := range attempts {
 		wants(t, name, attempt(), api.OperatorRequired, "operator")
 	}
+	_, err := a.Policy(background, agent, "openai/models")
+	wants(t, "one policy", err, api.OperatorRequired, "operator")
 	refused := aivaulttest.Events(v.Records(t), "operator.refused")
-	if len(refused) != len(attempts) {
+	if len(refused) != len(attempts)+1 {
 		t.Errorf("%d of %d attempts are in the log", len(refused), len(attempts))
 	}
 	for _, r := range refused {

@@ -2,7 +2,9 @@ package admin_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -19,6 +21,16 @@ import (
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
 )
+
+func TestMain(m *testing.M) {
+	if os.Getenv("AIVAULT_TEST_FULL") != "1" {
+		// Each check makes and syncs dozens of changes.
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 var op = aivaulttest.Operator()
 
