@@ -35,8 +35,8 @@ func (b *Broker) instead(ctx context.Context, p *plan) string {
 		try := &plan{started: p.started, caller: p.caller, who: p.who, call: &call, asking: true, body: p.body}
 		_, err := b.decide(ctx, try)
 		p.body = try.body // what was read is read
-		if err != nil || try.capability.id != id {
-			continue
+		if _, open := try.body.sent.Reader.(*boundedBody); err != nil || open || try.capability.id != id {
+			continue // open: how long the body is would show only when it is sent
 		}
 		rule, err := policy.ParsePathRule(try.decision.Rule)
 		if err == nil && rule.Specificity() > rank {
@@ -63,10 +63,10 @@ func (p *plan) wayOut(step string, err *api.Error, instead string) string {
 			return p.invoke(instead)
 		}
 	}
-	if strings.HasPrefix(err.Hint, "aivault ") {
+	if strings.HasPrefix(err.Hint, "aivault ") && !strings.HasPrefix(err.Hint, "aivault explain ") {
 		return err.Hint
 	}
-	return ""
+	return "" // nor would asking the same again change anything
 }
 
 // loosen is what of the capability's policy would have to be said anew.
@@ -88,7 +88,7 @@ func (p *plan) loosen(step string, err *api.Error) string {
 	case step == stepFields && err.Code == api.PolicyViolation:
 		return " --require-json-field none"
 	case err.Code == api.RequestTooLarge && p.limits.MaxRequest() >= 0:
-		if n := p.body.given.Length; n > p.limits.MaxRequest() {
+		if n := p.body.sent.Length; n > p.limits.MaxRequest() {
 			return fmt.Sprintf(" --max-request-body-bytes %d", n)
 		}
 		return " --max-request-body-bytes none"
