@@ -50,9 +50,15 @@ func TestKnownProviders(t *testing.T) {
 		fields           []string
 	}{
 		{"anthropic", "ANTHROPIC_API_KEY", "header", []string{"secret"}},
+		{"cloudflare", "CF_API_TOKEN", "header", []string{"secret"}},
+		{"datadog", "DATADOG_APP_KEY", "multi-header", []string{"api_key", "app_key"}},
 		{"gemini", "GOOGLE_API_KEY", "header", []string{"secret"}},
 		{"github", "GH_TOKEN", "header", []string{"secret"}},
+		{"gitlab", "GITLAB_PAT", "header", []string{"secret"}},
+		{"home-assistant", "HASS_TOKEN", "header", []string{"secret"}},
+		{"jira", "ATLASSIAN_API_TOKEN", "basic", []string{"email", "token"}},
 		{"openai", "OPENAI_API_KEY", "header", []string{"secret"}},
+		{"shopify", "SHOPIFY_ACCESS_TOKEN", "header", []string{"secret"}},
 		{"slack", "SLACK_BOT_TOKEN", "header", []string{"bot_token"}},
 		{"stripe", "STRIPE_SECRET_KEY", "header", []string{"secret"}},
 		{"telegram", "TELEGRAM_BOT_TOKEN", "path", []string{"secret"}},

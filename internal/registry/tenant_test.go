@@ -338,3 +338,64 @@ func FuzzMatchHost(f *testing.F) {
 		}
 	})
 }
+
+// The registry's own tenants: a host of theirs works, and fills all hosts;
+// the bare suffix, a name below a tenant's, one that only looks alike and one
+// that goes on do not.
+func TestTenantsOfTheRegistry(t *testing.T) {
+	r := load(t)
+	for _, c := range []struct{ id, host, tenant, filled string }{
+		{"azure-openai", "acme.openai.azure.com", "resource=acme", "acme.openai.azure.com"},
+		{"datadog", "api.us5.datadoghq.com", "", "http-intake.logs.us5.datadoghq.com"},
+		{"grafana", "acme.grafana.net", "stack=acme", "acme.grafana.net"},
+		{"home-assistant", "homeassistant.local:8123", "host=homeassistant.local:8123", "homeassistant.local:8123"},
+		{"jira", "acme.atlassian.net", "site=acme", "acme.atlassian.net"},
+		{"mailchimp", "us21.api.mailchimp.com", "", "us21.api.mailchimp.com"},
+		{"sendgrid", "api.eu.sendgrid.com", "", "api.eu.sendgrid.com"},
+		{"shopify", "my-store.myshopify.com", "shop=my-store", "my-store.myshopify.com"},
+		{"supabase", "abcdefghijklmnopqrst.supabase.co", "project_ref=abcdefghijklmnopqrst", "abcdefghijklmnopqrst.supabase.co"},
+		{"zendesk", "acme.zendesk.com", "subdomain=acme", "acme.zendesk.com"},
+	} {
+		p := r.Provider(c.id)
+		params, ok := p.MatchHost(c.host)
+		if !ok {
+			t.Errorf("%s is no host of %s", c.host, c.id)
+			continue
+		}
+		if got := p.Tenant(params); got != c.tenant {
+			t.Errorf("%s is tenant %q", c.host, got)
+		}
+		filled, ok := p.FillHost(p.Hosts[len(p.Hosts)-1], params)
+		if !ok || filled != c.filled {
+			t.Errorf("%s fills %s to %q", c.host, p.Hosts[len(p.Hosts)-1], filled)
+		}
+		if p.SelfHosted {
+			continue
+		}
+		if owner, _ := r.HostProvider(c.host); owner != c.id {
+			t.Errorf("%s belongs to %q", c.host, owner)
+		}
+		_, suffix, _ := strings.Cut(c.host, ".")
+		for _, bad := range []string{
+			suffix, "." + suffix, "a." + c.host, c.host + ".", c.host + ".evil.test", c.host + ":443", strings.ToUpper(c.host),
+			"evil-" + suffix, "evil" + suffix, "evil.test", c.host + "/", "*." + suffix, "a_b." + suffix, "-a." + suffix,
+		} {
+			if params, ok := p.MatchHost(bad); ok {
+				t.Errorf("%s: %s matches %v", c.id, bad, params)
+			}
+		}
+		if c.tenant != "" && p.Defaults() != nil {
+			t.Errorf("%s has a default tenant", c.id)
+		}
+	}
+	// A provider of tenants that is not above would go unchecked.
+	count := 0
+	for _, id := range r.Providers() {
+		if len(r.Provider(id).HostParams) > 0 {
+			count++
+		}
+	}
+	if count != 10 {
+		t.Errorf("%d providers have hosts with parameters", count)
+	}
+}
