@@ -25,7 +25,8 @@ func (c *credential) describe() api.Credential {
 	d := api.Credential{
 		ID: c.ID, Provider: c.Provider, Origin: "custom", Scope: c.Scope,
 		Secrets: maps.Clone(c.Secrets), Hosts: append([]string{}, c.Hosts...), CreatedAt: c.CreatedAtMs,
-		CAs: certificates(c.CAPEM), AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts),
+		CAs: certificates(c.CAPEM), AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
+		PublicParts: slices.Clone(c.PublicParts), Only: slices.Clone(c.Only),
 	}
 	if d.Secrets == nil {
 		d.Secrets = map[string]string{}
@@ -38,6 +39,10 @@ func (c *credential) describe() api.Credential {
 	if p := c.provider.entry; p != nil {
 		d.Origin = "registry"
 		d.Hosts = slices.Sorted(maps.Keys(c.provider.hosts))
+		if c.provider.templated {
+			d.Hosts = append([]string{}, slices.Sorted(maps.Values(c.filled))...)
+			d.Tenant = p.Tenant(c.params)
+		}
 		var missing []string
 		d.Auth, missing = c.registryAuth(p)
 		if err == nil && len(missing) > 0 {
