@@ -151,15 +151,21 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	const goOn = "HTTP/1.1 100 Continue\r\n\r\n"
 	body := `{"name":"N","value":"v"}`
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", api.RouteSecrets, len(body))
-	if _, err := io.WriteString(c, head+body[:5]); err != nil {
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", api.RouteSecrets, len(body))
+	if _, err := io.WriteString(c, head); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond) // the handler waits for the rest
+	if b, err := io.ReadAll(io.LimitReader(c, int64(len(goOn)))); err != nil || string(b) != goOn {
+		t.Fatalf("%q %v", b, err)
+	}
+	if _, err := io.WriteString(c, body[:5]); err != nil { // and the handler waits for the rest
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	go func() { done <- stop() }()
-	for range 100 {
+	for range 1000 {
 		if !answers(e.OwnSocket) {
 			break
 		}
