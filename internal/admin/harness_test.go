@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
-	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
@@ -62,7 +60,7 @@ func startOffice(t testing.TB) *office {
 	}
 	o.Admin = admin.New(admin.Config{
 		Vault: v.Vault, Registry: v.Registry, Default: keysource.Request{Provider: keysource.File},
-		Quota:      quota.New(quota.Config{Path: filepath.Join(v.Dir, "limits")}),
+		Quota:      v.Quota,
 		Clock:      func() time.Time { return o.now() },
 		LookupUser: lookup(users), LookupGroup: lookup(groups), Owner: new(uint32(990)),
 		Observe: v.Broker.Observe,
