@@ -318,7 +318,7 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 	var reached, failed = make(chan struct{}, calls), make(chan error, calls)
 	open := make(chan struct{})
 	for range calls {
-		body := io.MultiReader(io.LimitReader(spaces{}, 12<<20), gate{reached, open}, strings.NewReader(`{"model":"small"}`))
+		body := io.MultiReader(io.LimitReader(spaces{}, 8<<20), gate{reached, open}, strings.NewReader(`{"model":"small"}`))
 		go func() {
 			_, _, err := do(&v.Process, aivaulttest.Agent(), call, egress.Body{Reader: body, Length: -1})
 			failed <- err

@@ -136,7 +136,7 @@ func TestALimitOfEachCallerLeavesTheOthersAlone(t *testing.T) {
 // At no instant have more calls started within a minute than the limit says,
 // whatever happens to processes and clocks.
 func TestALimitHoldsWhateverTheClockDoes(t *testing.T) {
-	rounds := 400
+	rounds := 200
 	if testing.Short() {
 		rounds = 100
 	}
