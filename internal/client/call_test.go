@@ -249,6 +249,14 @@ func FuzzEncode(f *testing.F) {
 		if err := decodeInto(b, &back); err != nil || back.Name != name || string(back.Value.Expose()) != value {
 			t.Errorf("%q %q became %s: %v", name, value, b, err)
 		}
+		many := api.SecretImport{Scope: name, Entries: []api.SecretEntry{{Name: value}, {Name: name, Value: secret.FromString(value)}}}
+		var all api.SecretImport
+		if b, err = encode(many); err != nil {
+			return
+		}
+		if err := decodeInto(b, &all); err != nil || all.Scope != name || len(all.Entries) != 2 || all.Entries[0].Name != value || string(all.Entries[1].Value.Expose()) != value {
+			t.Errorf("%q %q became %s: %v", name, value, b, err)
+		}
 	})
 }
 
