@@ -71,7 +71,7 @@ func renderMarkdown(w io.Writer, body []byte, o markdownOptions) error {
 		return err
 	}
 	m := &markdown{options: o}
-	raw := jsontext.Value(bytes.TrimSpace(body))
+	raw := jsontext.Value(bytes.Trim(body, " \t\r\n")) // JSON's white space and no other
 	isJSON := raw.IsValid(jsontext.AllowDuplicateNames(true))
 	label := o.Namespace
 	if label == "" && !isJSON && len(body) > 0 {

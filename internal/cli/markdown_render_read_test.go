@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -303,7 +304,7 @@ func canonical(text string, exclude []string) string {
 		return string(rune(kind)) + strings.Join(parts, ",") + string(rune(kind+2)), true
 	}
 	v, ok := value()
-	if _, err := dec.ReadToken(); !ok || err == nil {
+	if _, err := dec.ReadToken(); !ok || err != io.EOF {
 		return ""
 	}
 	return v

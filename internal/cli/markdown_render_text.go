@@ -11,25 +11,19 @@ import (
 
 // lineText shows a string without line breaks on one line: as it is, as a
 // code span, or quoted.
-func lineText(s string) string {
-	switch {
-	case isPlain(s):
-		return s
-	case fitsSpan(s):
-		return codeSpan(s)
-	}
-	return quoteText(s, true)
-}
+func lineText(s string) string { return shown(s, isPlain) }
 
 // keyText shows a member's name.
-func keyText(s string) string {
+func keyText(s string) string { return shown(s, isPlainKey) }
+
+func shown(s string, plain func(string) bool) string {
 	switch {
-	case isPlainKey(s):
+	case !fitsSpan(s):
+		return quoteText(s, true)
+	case plain(s):
 		return s
-	case fitsSpan(s):
-		return codeSpan(s)
 	}
-	return quoteText(s, true)
+	return codeSpan(s)
 }
 
 // startsList says whether s begins as a numbered item does.
@@ -38,10 +32,11 @@ func startsList(s string) bool {
 	return rest != s && rest != "" && (rest[0] == '.' || rest[0] == ')') && (len(rest) == 1 || rest[1] == ' ')
 }
 
-// isPlain says whether a string can stand as it is: it is no markup, no
-// number and no literal, and cannot be taken for a name and a value.
+// isPlain says whether a string that fits a code span can stand as it is: it
+// is no markup, no number and no literal, and cannot be taken for a name and a
+// value.
 func isPlain(s string) bool {
-	if !fitsSpan(s) || strings.ContainsAny(s, "*[]<>&\\`|~") || strings.Contains(s, ": ") || strings.HasSuffix(s, ":") {
+	if strings.ContainsAny(s, "*[]<>&\\`|~") || strings.Contains(s, ": ") || strings.HasSuffix(s, ":") {
 		return false
 	}
 	numeric := true
@@ -72,9 +67,9 @@ func inWord(c byte) bool {
 	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c >= 0x80
 }
 
-// isPlainKey says whether a name can stand as it is.
+// isPlainKey says whether a name that fits a code span can stand as it is.
 func isPlainKey(s string) bool {
-	if !fitsSpan(s) || startsList(s) {
+	if startsList(s) {
 		return false
 	}
 	for i, r := range s {
