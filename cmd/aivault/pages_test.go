@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,15 +37,33 @@ import (
 // preparations is what the examples of the reference take for granted, by
 // section. The reference itself shows what each line here does.
 func preparations() map[string]string {
+	const accounts = "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name work-key\n" +
+		"aivault credential create openai-work --provider openai --secret secret=work-key"
 	return map[string]string{
+		"aivault capability bind":         accounts,
+		"aivault capability disable":      "aivault init",
+		"aivault capability enable":       "aivault init",
+		"aivault capability policy clear": "aivault init\naivault capability policy set openai/chat-completions --rate-limit-per-minute 5",
+		"aivault capability policy set":   "aivault init\naivault capability policy set openai/chat-completions --rate-limit-per-minute 5",
+		"aivault capability policy show":  "aivault init",
+		"aivault capability unbind": accounts + "\naivault capability bind 'openai/*' --credential openai-work\n" +
+			"aivault capability bind openai/chat-completions --credential openai-work --workspace-id acme --group-name daemon",
 		"aivault capability create": "aivault secrets create --name ACME_KEY\n" +
 			"aivault credential create acme --auth header --host api.acme.test --secret ACME_KEY",
 		"aivault completion": "mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions",
 		"aivault credential create": "aivault secrets create --name ACME_KEY\naivault secrets create --name ACME_USER\n" +
 			"aivault secrets create --name ACME_PASSWORD\naivault secrets create --name LAB_KEY",
-		"aivault invoke":         "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
-		"aivault json":           "aivault secrets create --name GITHUB_TOKEN",
-		"aivault rotate-master":  "aivault init",
+		"aivault explain":              "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
+		"aivault grant add":            "aivault init",
+		"aivault grant default":        "aivault init",
+		"aivault grant reset":          "aivault init\naivault grant add --uid 2001",
+		"aivault invoke":               "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
+		"aivault json":                 "aivault secrets create --name GITHUB_TOKEN",
+		"aivault markdown":             "aivault secrets create --name GITHUB_TOKEN",
+		"aivault rotate-master":        "aivault init",
+		"aivault secrets attach-group": "aivault secrets create --name GITHUB_TOKEN",
+		"aivault secrets detach-group": "aivault secrets create --name GITHUB_TOKEN\n" +
+			"aivault secrets attach-group GITHUB_TOKEN --workspace-id acme --group-id build",
 		"aivault secrets rotate": "aivault secrets create --name OPENAI_API_KEY",
 		"aivault secrets update": "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name old-name",
 		"aivault unlock":         "aivault init --provider passphrase\naivault lock",
@@ -121,15 +140,25 @@ func TestRegistryExamples(t *testing.T) {
 	var setup block
 	for _, id := range reg.Providers() {
 		p := reg.Provider(id)
+		params := accountOf(p)
 		for i := range p.Capabilities {
 			for _, host := range p.HostsOf(&p.Capabilities[i]) {
+				host, ok := p.FillHost(host, params)
+				if !ok {
+					t.Fatalf("%s: %v fills no host", id, params)
+				}
 				if !slices.Contains(hosts, host) {
 					hosts = append(hosts, host)
 				}
 			}
 		}
+		account := "aivault credential create " + id + " --host " + hosts[len(hosts)-1]
 		for _, s := range p.Secrets {
 			setup.add(0, "printf a-value | aivault secrets create --name "+s.Name)
+			account += " --secret " + s.Name
+		}
+		if p.Defaults() == nil {
+			setup.add(0, account)
 		}
 	}
 	r := newReader(t, build(t), startUpstream(t, hosts), hosts)
@@ -163,6 +192,23 @@ func TestRegistryExamples(t *testing.T) {
 	if r.run(t, calls); ready < 150 {
 		t.Errorf("only %d capabilities are ready", ready)
 	}
+}
+
+// accountOf are host parameters that an account at the provider might have.
+func accountOf(p *registry.Provider) map[string]string {
+	params := p.Defaults()
+	for _, name := range []string{"acme", "acme.test", "us1", strings.Repeat("a", 20)} {
+		if params != nil {
+			if _, ok := p.FillHost(p.Hosts[0], params); ok {
+				break
+			}
+		}
+		params = map[string]string{}
+		for _, h := range p.HostParams {
+			params[h.Name] = cmp.Or(h.Default, name)
+		}
+	}
+	return params
 }
 
 func pages(t *testing.T) []string {
@@ -290,6 +336,7 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 	for path, text := range map[string]string{
 		"work/typed":        typed,
 		"work/token.txt":    "a-token\n",
+		"work/.env":         "OPENAI_API_KEY=a-value # of the team\nexport ACME_KEY='another'\n",
 		"work/acme-key.txt": "acme-key\n",
 		"work/new-key.txt":  "new-key\n",
 		"work/talk.mp3":     "sound\n",

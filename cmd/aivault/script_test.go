@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +30,8 @@ import (
 //	exits N PROGRAM ARGS…   run it and expect exactly this exit status
 //	standin [HOST…]         start an HTTPS API; sets STANDIN (address), STANDIN_PORT and STANDIN_CA (a
 //	                        file), and what makes a development build reach HOST there
+//	plain                   start an API without TLS on this machine; sets PLAIN_PORT; it answers with the
+//	                        header fields that it received
 //	seen FILE               write the requests that it received to FILE
 //	step                    let its event stream go on, one event
 //	typing N FILE PROGRAM…  run it at a terminal, type a line of FILE at each prompt, expect exit status N;
@@ -46,7 +50,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               func(env *testscript.Env) error { return setUp(env, bins) },
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": cmdExits, "standin": cmdStandin, "seen": cmdSeen, "step": cmdStep,
+			"exits": cmdExits, "standin": cmdStandin, "plain": cmdPlain, "seen": cmdSeen, "step": cmdStep,
 			"waitfor": cmdWaitFor, "waitrequest": cmdWaitRequest, "typing": cmdTyping, "nowhere": cmdNowhere, "shell": cmdShell,
 		},
 	})
@@ -218,6 +222,18 @@ func cmdStandin(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("AIVAULT_DEV_RESOLVE", strings.Join(pairs, ","))
 		ts.Setenv("AIVAULT_DEV_CA_CERT_PATH", ca)
 	}
+}
+
+func cmdPlain(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: plain")
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		_ = r.Header.Write(w) // whoever reads it is gone, if it fails
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("PLAIN_PORT", strconv.Itoa(server.Listener.Addr().(*net.TCPAddr).Port))
 }
 
 func cmdSeen(ts *testscript.TestScript, neg bool, args []string) {

@@ -9,6 +9,6 @@ func newCapability(o *Options) *cobra.Command {
 	cmd.AddCommand(newCapabilityList(o), newCapabilityDescribe(o), newCapabilityCreate(o), newCapabilityDelete(o),
 		newCapabilityEnable(o), newCapabilityDisable(o), newCapabilityPolicy(o),
 		newCapabilityBind(o), newCapabilityUnbind(o), newCapabilityBindings(o),
-		invoke, newJSON(o))
+		invoke, newJSON(o), newMarkdown(o))
 	return cmd
 }

@@ -27,7 +27,7 @@ func newCapabilityDisable(o *Options) *cobra.Command {
 		Short: "Turn capabilities off",
 		Long: "Turns capabilities off: their calls are refused to everyone, and lists show them as off.\n" +
 			aboutPatterns + "\nOf several that match, the last one given counts.",
-		Example: "  aivault capability disable 'github/*'\n  aivault capability disable openai/files openai/images",
+		Example: "  aivault capability disable 'github/*'\n  aivault capability disable openai/files openai/speech",
 	}, (*client.Client).DisableCapabilities)
 }
 

@@ -62,7 +62,7 @@ func newCredentialCreate(o *Options) *cobra.Command {
 		if r.Scope, err = scope.get(cmd); err != nil {
 			return err
 		}
-		if r.SecretRefs, err = secretRefs(refs, names); err != nil {
+		if r.SecretRefs, err = secretRefs(r.Provider, refs, names); err != nil {
 			return err
 		}
 		if r.Auth, err = auth.spec(cmd); err != nil {
@@ -102,43 +102,6 @@ func createCredential(ctx context.Context, o *Options, r api.CredentialCreate) e
 		}
 		return nil
 	})
-}
-
-// secretRefs gathers the fields. For a reference without a field the daemon
-// knows which is meant: the only one, or the one that the secret is pinned to.
-func secretRefs(refs, names []string) (map[string]string, error) {
-	out := map[string]string{}
-	put := func(flag, given, prefix string) error {
-		field, ref, ok := strings.Cut(given, "=")
-		if !ok {
-			field, ref = "", given
-		}
-		if ok && field == "" || ref == "" {
-			return api.Errorf(api.InvalidRequest, "--%s takes [FIELD=]%s", flag, prefix)
-		}
-		if _, twice := out[field]; twice {
-			return api.Errorf(api.InvalidRequest, "two secrets for one field: name each field once, as in --%s FIELD=%s", flag, prefix)
-		}
-		out[field] = ref
-		return nil
-	}
-	for _, r := range refs {
-		if !strings.Contains(r, "vault:secret:") {
-			return nil, api.Errorf(api.InvalidRequest, "--secret-ref takes [FIELD=]vault:secret:ID; --secret takes a name")
-		}
-		if err := put("secret-ref", r, "vault:secret:ID"); err != nil {
-			return nil, err
-		}
-	}
-	for _, n := range names {
-		if err := put("secret", n, "NAME"); err != nil {
-			return nil, err
-		}
-	}
-	if len(out) == 0 {
-		return nil, api.Errorf(api.InvalidRequest, "no secret given: name one with --secret or --secret-ref")
-	}
-	return out, nil
 }
 
 // authFlags are the flags of every strategy.

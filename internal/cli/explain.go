@@ -130,7 +130,7 @@ func explanationTable(e api.Explanation) *table {
 		t.row("Allowed by", e.Instead)
 	}
 	if e.Command != "" {
-		t.row("Change it with", e.Command)
+		t.row("Try", e.Command)
 	}
 	return t
 }

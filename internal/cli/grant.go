@@ -145,7 +145,7 @@ func newGrantReset(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "reset",
 		Short:   "Remove every grant of a user or a group, so that the default holds again",
-		Example: "  aivault grant reset --uid 1001",
+		Example: "  aivault grant reset --uid 2001",
 		Args:    noArgs,
 	}
 	consumer := newConsumerFlags(cmd, "those for")

@@ -27,19 +27,12 @@ func newGrantAdd(o *Options) *cobra.Command {
 			"in that workspace and its groups, with --group-id for calls in that group; --strict-scope leaves\n" +
 			"out what is global or of the workspace, so that only what belongs there itself can be used.\n" +
 			aboutPatterns,
-		Example: "  aivault grant add --uid 1001 --capability 'openai/*' --rate-limit-per-minute 30\n" +
-			"  aivault grant add --uid 1002 --capability '*-read' --expires 8h\n" +
+		Example: "  aivault grant add --uid 2001 --capability 'openai/*' --rate-limit-per-minute 30\n" +
+			"  aivault grant add --uid 2002 --capability '*-read' --expires 8h\n" +
 			"  aivault grant add --group-name daemon --capability openai/chat-completions --workspace-id acme --strict-scope",
 		Args: noArgs,
 	}
-	g := &grantFlags{who: newConsumerFlags(cmd, "for")}
-	f := cmd.Flags()
-	f.StringArrayVar(&g.r.Capabilities, "capability", nil, "a `PATTERN` of capabilities; may be repeated (default: all)")
-	f.StringVar(&g.r.WorkspaceID, "workspace-id", "", "only in this `WORKSPACE`")
-	f.StringVar(&g.r.GroupID, "group-id", "", "only in this `GROUP` of the workspace")
-	f.BoolVar(&g.r.StrictScope, "strict-scope", false, "only with what belongs to that very workspace or group")
-	f.IntVar(&g.rate, "rate-limit-per-minute", 0, "let each caller start `N` calls in any 60 seconds")
-	f.DurationVar(&g.expires, "expires", 0, "let it end after this `DURATION`, e.g. 8h")
+	g := newGrantFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := g.request(cmd)
 		if err != nil {
@@ -54,6 +47,18 @@ func newGrantAdd(o *Options) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func newGrantFlags(cmd *cobra.Command) *grantFlags {
+	g := &grantFlags{who: newConsumerFlags(cmd, "for")}
+	f := cmd.Flags()
+	f.StringArrayVar(&g.r.Capabilities, "capability", nil, "a `PATTERN` of capabilities; may be repeated (default: all)")
+	f.StringVar(&g.r.WorkspaceID, "workspace-id", "", "only in this `WORKSPACE`")
+	f.StringVar(&g.r.GroupID, "group-id", "", "only in this `GROUP` of the workspace")
+	f.BoolVar(&g.r.StrictScope, "strict-scope", false, "only with what belongs to that very workspace or group")
+	f.IntVar(&g.rate, "rate-limit-per-minute", 0, "let each caller start `N` calls in any 60 seconds")
+	f.DurationVar(&g.expires, "expires", 0, "let it end after this `DURATION`, e.g. 8h")
+	return g
 }
 
 func (g *grantFlags) request(cmd *cobra.Command) (r api.GrantAdd, err error) {

@@ -71,7 +71,7 @@ func createSecret(cmd *cobra.Command, o *Options, c *client.Client, r api.Secret
 	for _, line := range createdLines(s) {
 		o.say("%s", line)
 	}
-	if host := waitingHost(s.Waiting); host != "" {
+	if host := waitingHost(s.Waiting); host != "" && len(s.Waiting) == 1 {
 		if err := o.hintTenant(ctx, c, s, host); err != nil {
 			return err
 		}

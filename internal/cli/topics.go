@@ -18,6 +18,8 @@ func newTopics() []*cobra.Command {
 		{Use: "exit-codes", Short: "What each exit status means", Long: exitTopic()},
 		{Use: "values", Short: "The ways to enter a secret", Long: valuesTopic},
 		{Use: "paths", Short: "How path rules of capabilities are read", Long: pathsTopic},
+		{Use: "scopes", Short: "Whose a secret is, and which account a call uses", Long: scopesTopic},
+		{Use: "patterns", Short: "How several capabilities are named at once", Long: patternsTopic},
 	}
 }
 
@@ -105,3 +107,40 @@ const pathsTopic = `The path rules of a capability, in a registry entry and in c
   /v1/*/runs     * stands for one segment, or for part of one: /v1/a/runs, not /v1/a/b/runs
 
 A call's path is judged as it is sent. A path that two readers could read in two ways is refused.`
+
+const scopesTopic = `A secret, and a credential, belongs to a scope; a call is made in a context. Both are named by
+the same flags:
+
+  (none)                              global
+  --workspace-id W                    workspace:W
+  --workspace-id W --group-id G       group:W:G
+
+--scope global, workspace or group says so twice, and is checked. The same name may exist once in
+each scope. A call sees what belongs to its group, what is attached to its group (secrets
+attach-group), what belongs to its workspace, and what is global, in this order, and nothing of
+any other scope. A call in no workspace sees what is global alone.
+
+Which account a call uses:
+
+  1. the one that --credential names, if the call sees it
+  2. the one that the caller is bound to (capability bind --user, --uid, --group-name)
+  3. the one that everyone is bound to
+  4. that of the most specific scope that has one; two of one scope are ambiguous (exit 2)
+
+The context of a call is a claim of the caller's. It chooses among accounts; what a caller may
+claim, grants say: aivault help grant.`
+
+const patternsTopic = `Where several capabilities can be named (capability enable, disable and bind, grant add,
+secrets create --only), a pattern does it:
+
+  openai/models      that capability
+  github/issues      the members of that set, as they are now; where a capability has the same
+                     name, that capability alone
+  openai/*           every capability of openai, also those that a later version adds
+  *-read             every capability whose id ends so
+  *                  every capability
+
+* stands for any text. What administers an account is never turned on by a *, or by a set.
+
+A call can name a set, or a pattern of one provider such as 'github/*'. It goes to the most
+specific member that admits its method and path, and is judged, limited and recorded as that.`

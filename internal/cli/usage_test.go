@@ -116,6 +116,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"grant", "default"}, "error: the default is allow or deny\nhint: aivault help grant default\n"},
 		{[]string{"grant", "default", "perhaps"}, "error: the default is allow or deny\nhint: aivault help grant default\n"},
 		{[]string{"explain"}, "error: no capability given\nhint: aivault help explain\n"},
+		{[]string{"md"}, "error: no capability given\nhint: aivault help markdown\n"},
+		{[]string{"capability", "md"}, "error: no capability given\nhint: aivault help capability markdown\n"},
 		{[]string{"secrets", "create", "--name", "A", "--value", "a", "--value-file", "b"}, "error: --value and --value-file exclude each other\nhint: aivault help secrets create\n"},
 		{[]string{"secrets", "create", "--name", "A", "--value-file", "-"}, "error: --value-file is empty\nhint: aivault help secrets create\n"},
 		{[]string{"secrets", "create", "--name", "A"}, "error: standard input is empty\nhint: aivault help secrets create\n"},
