@@ -65,11 +65,26 @@ func limited(t *testing.T, err error) time.Duration {
 
 func TestALimitHoldsForEveryProcess(t *testing.T) {
 	v, w := counted(t)
-	setPolicy(t, v, api.PolicyChange{Capability: "acme/all", RatePerMinute: ptr(5)})
+	setPolicy(t, v, api.PolicyChange{
+		Capability: "acme/all", RatePerMinute: ptr(5), DenyQuery: []string{"no"}, MaxRequestBodyBytes: ptr(int64(10)),
+		RequireJSON: []api.RequireJSON{{Pointer: "/m", Values: []string{"1"}}},
+	})
 	second := v.Open(t)
 	processes := []*aivaulttest.Process{&v.Process, &second}
+	// What another check refuses is not counted, whichever it is.
+	for range 6 {
+		named := get("acme/all", "/status/200")
+		named.Credential = "other"
+		mustRefuse(t, v, named, api.CredentialNotFound)
+		mustRefuse(t, v, api.Call{Capability: "acme/all", Request: api.Request{Method: "PUT", Path: "/"}}, api.PolicyViolation)
+		mustRefuse(t, v, get("acme/all", "/a?access_token=x"), api.PolicyViolation)
+		mustRefuse(t, v, get("acme/all", "/a?no=1"), api.PolicyViolation)
+		mustRefuse(t, v, post("acme/all", "/a", "0123456789a"), api.RequestTooLarge)
+		mustRefuse(t, v, post("acme/all", "/a", `{"m":2}`), api.PolicyViolation)
+	}
+	one := post("acme/all", "/status/200", `{"m":1}`)
 	call := func(i int) error {
-		_, _, err := do(processes[i%len(processes)], as(uint32(2000+i)), get("acme/all", "/status/200"), egress.Body{})
+		_, _, err := do(processes[i%len(processes)], as(uint32(2000+i)), one, egress.Body{})
 		return err
 	}
 	for i := range 5 {
@@ -89,14 +104,14 @@ func TestALimitHoldsForEveryProcess(t *testing.T) {
 	}
 	// What was refused was not counted, nor what was only asked.
 	for range 20 {
-		if e, err := restarted.Broker.Explain(background, aivaulttest.Operator(), get("acme/all", "/status/200"), egress.Body{}); err != nil || e.Allowed || e.Error.Code != api.RateLimited || e.Error.RetryAfterMs != wait.Milliseconds() {
+		if e, err := restarted.Broker.Explain(background, aivaulttest.Operator(), one, egress.Body{}); err != nil || e.Allowed || e.Error.Code != api.RateLimited || e.Error.RetryAfterMs != wait.Milliseconds() {
 			t.Fatalf("%+v, %v", e, err)
 		}
 	}
 	w.pass(wait - time.Millisecond)
 	limited(t, call(0))
 	w.pass(time.Millisecond)
-	if e, err := restarted.Broker.Explain(background, aivaulttest.Agent(), get("acme/all", "/status/200"), egress.Body{}); err != nil || !e.Allowed {
+	if e, err := restarted.Broker.Explain(background, aivaulttest.Agent(), one, egress.Body{}); err != nil || !e.Allowed {
 		t.Fatalf("%+v, %v", e, err)
 	}
 	if err := call(0); err != nil {
