@@ -2,6 +2,7 @@ package quota
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -13,18 +14,22 @@ func BenchmarkTake(b *testing.B) {
 			book := New(Config{Path: filepath.Join(b.TempDir(), "limits")})
 			defer book.Close()
 			all := []Demand{{"capability:openai/chat-completions", n}, {"caller:1000:openai/chat-completions", n}}
-			must(b, book.Begin(b.Context()))
 			// The clock goes on so that each call finds n-1 before it.
-			system, calls := systemClock(), 0
+			now, err := systemClock()()
+			must(b, err)
+			step := Window / time.Duration(n)
+			var starts []int64
+			for i := range n {
+				starts = append(starts, int64(now.SinceBoot+time.Duration(i)*step))
+			}
+			now.SinceBoot += Window - step
 			book.clock = func() (Now, error) {
-				now, err := system()
-				calls++
-				now.SinceBoot = time.Duration(calls) * (Window / time.Duration(n))
-				return now, err
+				now.SinceBoot += step
+				return now, nil
 			}
-			for range n {
-				must(b, book.Take(b.Context(), all, nil))
-			}
+			at, err := instantOf(now)
+			must(b, err)
+			must(b, book.file.replace(&ledger{at: at, counts: []count{{key: all[1].Key, starts: starts}, {key: all[0].Key, starts: slices.Clone(starts)}}}))
 			for b.Loop() {
 				must(b, book.Take(b.Context(), all, nil))
 			}

@@ -75,7 +75,7 @@ func putSum(doc []byte, from int) {
 // parse accepts exactly what encode writes; errLost is for everything else.
 func parse(data []byte) (*ledger, error) {
 	var d document
-	if len(data) > maxFile || !bytes.HasPrefix(data, []byte(beforeSum)) || strictjson.Unmarshal(data, &d) != nil {
+	if !bytes.HasPrefix(data, []byte(beforeSum)) || strictjson.Unmarshal(data, &d) != nil {
 		return nil, errLost
 	}
 	l := &ledger{at: instant{d.BootID, d.At, d.Wall}, counts: make([]count, len(d.Counts))}

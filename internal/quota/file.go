@@ -100,15 +100,17 @@ func (f *file) load(now instant) (*ledger, error) {
 // save writes a count. When it fails, the count on disk is the old one or the
 // new one.
 func (f *file) save(l *ledger) error {
-	f.known = nil // until it is written
-	if err := f.openNext(); err != nil {
-		return err
+	err := f.openNext()
+	if err == nil {
+		err = f.saveOpen(l)
 	}
-	return f.saveOpen(l)
+	if err != nil {
+		f.forget() // it may have been changed in memory alone
+	}
+	return err
 }
 
 func (f *file) saveOpen(l *ledger) error {
-	f.known = nil
 	data, err := l.encode(f.spare)
 	f.spare = nil
 	if err != nil {

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"bytes"
+	"math"
 	"testing"
 	"time"
 )
@@ -65,6 +66,25 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The wall clock may be anywhere.
+func TestRebaseAtTheEndsOfTime(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		was, is int64
+		wait    time.Duration
+	}{
+		{math.MinInt64, math.MaxInt64, 0}, {math.MaxInt64, math.MinInt64, Window}, {-1, math.MaxInt64, 0},
+		{math.MinInt64, 1, 0}, {math.MinInt64, math.MinInt64 + 1, Window - 1}, {math.MaxInt64, math.MaxInt64, Window},
+	} {
+		l := &ledger{at: instant{"a", math.MaxInt64, c.was}, counts: []count{{key: "k", starts: []int64{math.MaxInt64}}}}
+		now := instant{"b", 0, c.is}
+		l.rebase(now)
+		if got := l.wait(0, Demand{"k", 1}); got != c.wait {
+			t.Errorf("from %d to %d: %s, want %s", c.was, c.is, got, c.wait)
+		}
+	}
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -2,6 +2,7 @@ package quota
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -125,6 +126,9 @@ func TestKilledWhileWriting(t *testing.T) {
 	}
 	newCount := func(t *testing.T, b *Book, again string) {
 		wantWait(t, b.Take(t.Context(), per(2, "k"), nil), "k", 59*time.Second)
+		if !bytes.Equal(read(t, again), after) {
+			t.Error("the file was not mended")
+		}
 		must(t, b.Take(t.Context(), per(2, "other"), nil))
 		// A count that is lost later is lost.
 		overwrite(t, again, []byte("x"))
@@ -161,38 +165,92 @@ func TestKilledWhileWriting(t *testing.T) {
 	try(after, struck, boot, newCount)
 }
 
+// What a killed writer left beside a count is no part of the one that takes
+// its place.
+func TestALostCountEndsWhatLayBesideIt(t *testing.T) {
+	t.Parallel()
+	b, clock, path := begun(t)
+	must(t, b.Take(t.Context(), per(2, "k"), nil))
+	whole := read(t, path)
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path+".next", whole, 0o600))
+	temp := filepath.Join(filepath.Dir(path), ".limits.tmp-ABC")
+	must(t, os.WriteFile(temp, nil, 0o600))
+	wantWait(t, b.Take(t.Context(), per(2, "k"), nil), "k", Window)
+	if _, err := os.Lstat(temp); err == nil {
+		t.Error("a temporary file was left")
+	}
+	clock.pass(time.Second)
+	overwrite(t, path, []byte("x"))
+	wantWait(t, b.Take(t.Context(), per(2, "k"), nil), "k", Window)
+}
+
 // Where nothing can be written nothing is let through, and nothing is lost.
 func TestAFullDisk(t *testing.T) {
 	t.Parallel()
-	if _, err := os.Stat("/dev/full"); err != nil {
+	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
 		t.Skip("this system has no /dev/full")
 	}
-	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	must(t, err)
 	defer full.Close()
 	b, clock, path := begun(t)
 	must(t, b.Take(t.Context(), per(2, "k"), nil))
-	if put(full, []byte("x")) == nil {
-		t.Fatal("a full disk takes what is written")
-	}
+	one := read(t, path)
+	now, err := instantOf(clock.now)
+	must(t, err)
 	// The disk is full from the first or from the second write on.
-	for _, what := range []**os.File{&b.file.next, &b.file.main} {
-		l, err := b.file.load(must2(instantOf(clock.now)))
+	for i, what := range []**os.File{&b.file.next, &b.file.main} {
+		l, err := b.file.load(now)
 		must(t, err)
+		l.count(now, per(2, "k"), nil)
 		kept := *what
 		*what = full
 		if err := b.file.saveOpen(l); err == nil {
 			t.Error("no error")
 		}
 		*what = kept
+		b.file.forget()
+		if !bytes.Equal(read(t, path), one) {
+			t.Error("something was written")
+		}
+		// The new count is whole beside the old before that is touched.
+		if _, err := parse(read(t, path+".next")); (err == nil) != (i == 1) {
+			t.Errorf("beside it: %v", err)
+		}
 	}
 	must(t, open(t, path, clock).Take(t.Context(), per(2, "k"), nil))
 	wantWait(t, b.Take(t.Context(), per(2, "k"), nil), "k", Window)
 }
 
-func must2[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
+// A call that could not be counted is not counted in memory either.
+func TestAnErrorCountsNothing(t *testing.T) {
+	t.Parallel()
+	b, _, path := begun(t)
+	must(t, b.Take(t.Context(), per(2, "k"), nil))
+	must(t, os.Remove(path+".next"))
+	must(t, os.Mkdir(path+".next", 0o700))
+	for range 3 {
+		if err := b.Take(t.Context(), per(2, "k"), nil); err == nil || errors.As(err, new(*Exceeded)) {
+			t.Errorf("error = %v", err)
+		}
 	}
-	return v
+	must(t, os.Remove(path+".next"))
+	must(t, b.Take(t.Context(), per(2, "k"), nil))
+	wantWait(t, b.Take(t.Context(), per(2, "k"), nil), "k", Window)
+}
+
+// More than a file holds is refused, not forgotten.
+func TestTooManyToCount(t *testing.T) {
+	t.Parallel()
+	starts := make([]int64, MaxPerMinute)
+	for i := range starts {
+		starts[i] = int64(time.Hour) + int64(i)
+	}
+	l := &ledger{at: instant{"boot-1", int64(time.Hour + Window), 0}}
+	for i := range 60 {
+		l.counts = append(l.counts, count{key: string(rune('A' + i)), starts: starts})
+	}
+	if doc, err := l.encode(nil); err != errMany || doc != nil {
+		t.Errorf("%d bytes, %v", len(doc), err)
+	}
 }

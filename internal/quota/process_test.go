@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// Each check goes through hundreds of calls.
-	if err := flag.Set("rapid.checks", "60"); err != nil {
+	if err := flag.Set("rapid.checks", "40"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)
