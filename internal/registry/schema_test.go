@@ -271,6 +271,30 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A set that is named as a capability has it among its members: otherwise a
+// rule that names the one would not limit calls on the other.
+func TestSetNamedAsACapability(t *testing.T) {
+	for _, c := range []struct {
+		members []string
+		good    bool
+	}{
+		{[]string{"acme/things", "acme/things-write"}, true},
+		{[]string{"acme/more", "acme/things-write"}, false},
+	} {
+		p, err := Parse([]byte(good))
+		if err != nil {
+			t.Fatal(err)
+		}
+		more := p.Capabilities[0]
+		more.ID = "acme/more"
+		p.Capabilities = append(p.Capabilities, more)
+		p.Sets = []Set{{ID: "acme/things", Description: "Things.", Members: c.members}}
+		if _, err := New(p); (err == nil) != c.good {
+			t.Errorf("%v: %v", c.members, err)
+		}
+	}
+}
+
 // Whatever Parse accepts, the schema accepts too: editors never complain
 // about a file that works.
 func FuzzParse(f *testing.F) {

@@ -140,6 +140,30 @@ func TestMatchHostOfSeveral(t *testing.T) {
 	}
 }
 
+// A value stays within a label, whatever the pattern says; and no host is
+// matched or filled outside hostPatterns, even of an entry that nobody checked.
+func TestHostsStayWithin(t *testing.T) {
+	wide := templated(t, `["{org}.acme.com"]`, `"hostParams":[{"name":"org","kind":"tenant","pattern":"^.+$"}],`, `"hostPatterns":["*.acme.com"],`)
+	for _, value := range []string{"a.b", "A", "a_b", "a/b", "", "a:b", "*", "ä"} {
+		if params, ok := wide.MatchHost(value + ".acme.com"); ok {
+			t.Errorf("%q matches %v", value, params)
+		}
+		if filled, ok := wide.FillHost("{org}.acme.com", map[string]string{"org": value}); ok {
+			t.Errorf("%q fills to %q", value, filled)
+		}
+	}
+	if _, ok := wide.MatchHost("a.acme.com"); !ok {
+		t.Error("a.acme.com does not match")
+	}
+	wide.HostPatterns = []string{"*.acme.eu"}
+	if params, ok := wide.MatchHost("a.acme.com"); ok {
+		t.Errorf("matches %v outside hostPatterns", params)
+	}
+	if filled, ok := wide.FillHost("{org}.acme.com", map[string]string{"org": "a"}); ok {
+		t.Errorf("fills to %s outside hostPatterns", filled)
+	}
+}
+
 // A region that the host does not say has its default.
 func TestMatchHostDefault(t *testing.T) {
 	p := templated(t, `["{org}.acme.com","{org}.{zone}.acme.com"]`,
