@@ -62,7 +62,7 @@ func secretNames(ctx context.Context, c *client.Client) (map[string]string, erro
 }
 
 func credentialTable(list api.CredentialList, names map[string]string) *table {
-	t := newTable("ID", "PROVIDER", "ORIGIN", "SCOPE", "TENANT", "AUTH", "SECRETS", "HOSTS", "ONLY", "EXCEPTIONS", "STATE")
+	var cells [][]string
 	for _, c := range list.Credentials {
 		state := "ready"
 		switch {
@@ -80,10 +80,11 @@ func credentialTable(list api.CredentialList, names map[string]string) *table {
 			}
 			secrets = append(secrets, text)
 		}
-		t.row(c.ID, c.Provider, c.Origin, c.Scope, orDash(c.Tenant), orDash(c.Auth), orDash(strings.Join(secrets, ", ")),
-			orDash(strings.Join(c.Hosts, ", ")), orDash(strings.Join(c.Only, ", ")), orDash(exceptions(c)), state)
+		cells = append(cells, []string{c.ID, c.Provider, c.Origin, c.Scope, c.Tenant, c.Auth, strings.Join(secrets, ", "),
+			strings.Join(c.Hosts, ", "), strings.Join(c.Only, ", "), exceptions(c), state})
 	}
-	return t
+	heads := []string{"ID", "PROVIDER", "ORIGIN", "SCOPE", "TENANT", "AUTH", "SECRETS", "HOSTS", "ONLY", "EXCEPTIONS", "STATE"}
+	return filledTable(heads, cells, "TENANT", "ONLY", "EXCEPTIONS")
 }
 
 // exceptions are what the operator allowed to this credential alone.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -113,7 +114,29 @@ func (t *table) row(cells ...string) {
 	_, _ = t.rows.Write([]byte{'\n'})
 }
 
-// print writes the table to standard output, without blanks at line ends.
+// filledTable is a table with a dash for each empty cell, without those of
+// the optional columns in which every cell is empty.
+func filledTable(heads []string, cells [][]string, optional ...string) *table {
+	keep := func(i int) bool {
+		return !slices.Contains(optional, heads[i]) || slices.ContainsFunc(cells, func(row []string) bool { return row[i] != "" })
+	}
+	pick := func(row []string) []string {
+		var kept []string
+		for i, c := range row {
+			if keep(i) {
+				kept = append(kept, orDash(c))
+			}
+		}
+		return kept
+	}
+	t := newTable(pick(heads)...)
+	for _, row := range cells {
+		t.row(pick(row)...)
+	}
+	return t
+}
+
+// printTable writes the table to standard output, without blanks at line ends.
 func (o *Options) printTable(t *table) error {
 	if err := t.rows.Flush(); err != nil {
 		return err

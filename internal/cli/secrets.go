@@ -45,16 +45,17 @@ func newSecretsList(o *Options) *cobra.Command {
 }
 
 func secretTable(list api.SecretList) *table {
-	t := newTable("NAME", "ALIASES", "SCOPE", "ATTACHED TO", "PINNED TO", "VERSION", "CREATED", "ROTATED", "REFERENCE")
+	var cells [][]string
 	for _, s := range list.Secrets {
 		pin := s.PinnedProvider
 		if s.PinnedTenant != "" {
 			pin += " (" + s.PinnedTenant + ")"
 		}
-		t.row(s.Name, orDash(strings.Join(s.Aliases, ", ")), s.Scope, orDash(strings.Join(s.AttachedGroups, ", ")), orDash(pin),
-			strconv.FormatUint(s.Version, 10), rfc3339(s.CreatedAtMs), rfc3339(s.RotatedAtMs), "vault:secret:"+s.ID)
+		cells = append(cells, []string{s.Name, strings.Join(s.Aliases, ", "), s.Scope, strings.Join(s.AttachedGroups, ", "), pin,
+			strconv.FormatUint(s.Version, 10), rfc3339(s.CreatedAtMs), rfc3339(s.RotatedAtMs), "vault:secret:" + s.ID})
 	}
-	return t
+	heads := []string{"NAME", "ALIASES", "SCOPE", "ATTACHED TO", "PINNED TO", "VERSION", "CREATED", "ROTATED", "REFERENCE"}
+	return filledTable(heads, cells, "ATTACHED TO")
 }
 
 // printSecret ends a command that changed a secret.
