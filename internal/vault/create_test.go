@@ -165,11 +165,13 @@ func TestCanCreate(t *testing.T) {
 		prepare func(t *testing.T, dir string)
 		want    string // "" when a vault may be made
 	}{
-		"missing":         {func(t *testing.T, dir string) { must(t, os.Remove(dir)) }, ""},
-		"empty":           {func(*testing.T, string) {}, ""},
-		"our own entries": {func(t *testing.T, dir string) { touch(t, dir, "vault.lock", ".vault.aiv.tmp-ABC234", "daemon.lock") }, ""},
-		"foreign":         {func(t *testing.T, dir string) { touch(t, dir, "vault.db") }, "vault.db"},
-		"foreign temp":    {func(t *testing.T, dir string) { touch(t, dir, ".x.tmp-ABC") }, ".x.tmp-ABC"},
+		"missing": {func(t *testing.T, dir string) { must(t, os.Remove(dir)) }, ""},
+		"empty":   {func(*testing.T, string) {}, ""},
+		"our own entries": {func(t *testing.T, dir string) {
+			touch(t, dir, "vault.lock", ".vault.aiv.tmp-ABC234", "daemon.lock", "limits", "limits.lock", "limits.next", ".limits.tmp-ABC234")
+		}, ""},
+		"foreign":      {func(t *testing.T, dir string) { touch(t, dir, "vault.db") }, "vault.db"},
+		"foreign temp": {func(t *testing.T, dir string) { touch(t, dir, ".x.tmp-ABC") }, ".x.tmp-ABC"},
 		"lost vault": {func(t *testing.T, dir string) {
 			must(t, os.Mkdir(filepath.Join(dir, "audit"), 0o700))
 		}, "vault.aiv is missing"},
