@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -76,21 +77,32 @@ func auditWho(c *audit.Caller) string {
 // auditWhat names what a record is about.
 func auditWhat(r audit.Record) string {
 	var parts []string
-	if r.Capability != "" {
-		parts = append(parts, r.Capability)
-		if r.Method != "" {
-			parts = append(parts, r.Method)
+	add := func(format, text string) {
+		if text != "" {
+			parts = append(parts, fmt.Sprintf(format, text))
 		}
-		if r.Host != "" || r.Path != "" {
-			parts = append(parts, strings.TrimSpace(r.Host+" "+r.Path))
-		}
-	} else if r.Name != "" {
-		parts = append(parts, r.Name)
-	} else if r.Object != "" {
-		parts = append(parts, r.Object)
 	}
-	if r.Capability == "" && r.Provider != "" {
-		parts = append(parts, "("+r.Provider+")")
+	switch kind, _, _ := strings.Cut(r.Event, "."); kind {
+	case "binding":
+		add("%s", r.Capability)
+		add("to %s", r.Credential)
+		add("for %s", r.Name)
+	case "grant":
+		add("%s", cmp.Or(r.Name, r.Object))
+		add("to call %s", r.Capability)
+	case "call":
+		add("%s", r.Capability)
+		add("%s", r.Method)
+		add("%s", strings.TrimSpace(r.Host+" "+r.Path))
+		add("as %s", r.Set)
+	case "secrets":
+		add("%s", plural(len(r.Secrets), "secret", "secrets"))
+	default:
+		add("%s", cmp.Or(r.Name, r.Capability, r.Object))
+		add("(%s)", r.Provider)
+	}
+	if r.Scope != scopeGlobal {
+		add("in %s", r.Scope)
 	}
 	return orDash(strings.Join(parts, " "))
 }
