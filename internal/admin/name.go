@@ -102,15 +102,24 @@ func taken(s *vault.State, scope, except, name string, aliases []string) error {
 		for _, w := range wanted {
 			if strings.EqualFold(other.Name, w) {
 				return api.Errorf(api.AlreadyExists, "a secret %s exists already in scope %s", other.Name, scope).
-					WithHint("aivault secrets rotate %s", other.Name)
+					WithHint("aivault secrets rotate %s", refOf(s, other))
 			}
 			if bears(other, w) {
 				return api.Errorf(api.AlreadyExists, "%s is an alias of the secret %s in scope %s", w, other.Name, scope).
-					WithHint("aivault secrets rotate %s", other.Name)
+					WithHint("aivault secrets rotate %s", refOf(s, other))
 			}
 		}
 	}
 	return nil
+}
+
+// refOf is how a command names a secret: by its name, where that names no
+// other in another scope.
+func refOf(st *vault.State, s *vault.Secret) string {
+	if one, err := find(st, s.Name); err == nil && one.ID == s.ID {
+		return s.Name
+	}
+	return s.ID
 }
 
 func bears(s *vault.Secret, name string) bool {
