@@ -127,6 +127,24 @@ func TestExplainNamesTheFirstCheckThatFails(t *testing.T) {
 	}
 }
 
+// A body that one candidate read in part is no longer there for another.
+func TestNoCapabilityIsNamedForHalfABody(t *testing.T) {
+	v := start(t, aivaulttest.Options{})
+	acme(t, v, "acme-token-0123456789", bearer())
+	for id, most := range map[string]int64{"acme/a": 10, "acme/all": 10, "acme/b": 1000} {
+		if id != "acme/all" {
+			capability(t, v, api.CapabilityCreate{ID: id, Methods: []string{"POST"}, Paths: []string{"/"}})
+		}
+		setPolicy(t, v, api.PolicyChange{Capability: id, MaxRequestBodyBytes: &most, RequireJSON: []api.RequireJSON{{Pointer: "/m", Values: []string{"1"}}}})
+	}
+	call := with(api.Call{Capability: "acme/none", Request: api.Request{Method: "POST", Path: "/x"}}, "Content-Type: application/json")
+	for text, want := range map[string]string{`{"m":1}`: "acme/a", `{"m":1}             `: "", `-----------{"m":1}`: ""} {
+		if e := explain(t, v, aivaulttest.Operator(), call, chunked(text)); e.Error.Code != api.CapabilityNotFound || e.Instead != want {
+			t.Errorf("%q: %+v", text, e)
+		}
+	}
+}
+
 func TestOnlyTheOperatorIsToldWhy(t *testing.T) {
 	v := start(t, aivaulttest.Options{})
 	v.Create(t, "OPENAI_API_KEY", "sk-test-0123456789")
