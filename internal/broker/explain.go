@@ -67,7 +67,7 @@ func (b *Broker) ask(ctx context.Context, p *plan) (failed, reached int, err err
 	// A body of unknown length is found to be too long while it is sent.
 	if bounded, ok := p.body.sent.Reader.(*boundedBody); ok {
 		if _, err = io.Copy(io.Discard, bounded); err != nil {
-			return stepOf("body size"), failed, asBodyError(err)
+			return stepOf(stepSize), failed, asBodyError(err)
 		}
 	}
 	return failed, failed, nil

@@ -152,7 +152,7 @@ func (b *Broker) readContext(_ context.Context, p *plan) (err error) {
 }
 
 func (b *Broker) findTarget(_ context.Context, p *plan) (err error) {
-	p.subject = *p.index.subject(p.caller, p.context, p.started)
+	p.subject = *p.index.subject(p.caller, p.context, b.clock())
 	p.target, err = p.index.find(&p.subject, p.call.Capability)
 	return err
 }
