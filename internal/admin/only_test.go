@@ -139,6 +139,10 @@ func TestWhatIsOffIsNotEnabled(t *testing.T) {
 	if err != nil || !slices.Equal(s.Capabilities, []string{"mail/things-read"}) {
 		t.Fatalf("%+v, %v", s, err)
 	}
+	// Nor is it turned on by being named, which only an admin's is.
+	if s, err = o.storeOnly("MAIL_KEY", "workspace:v", "mail/things-write", "mail/things-read"); err != nil || !slices.Equal(s.Capabilities, []string{"mail/things-read"}) {
+		t.Fatalf("%+v, %v", s, err)
+	}
 	if _, err := o.EnableCapabilities(background, op, api.SwitchRequest{Patterns: []string{"mail/keys"}}); err != nil {
 		t.Fatal(err)
 	}
