@@ -224,7 +224,7 @@ func TestExplainSaysWhichAccountAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := aivaulttest.Events(v.Records(t), "call.refused")
-	if r := refused[len(refused)-1]; r["set"] != "acme/*" || r["capability"] != "acme/all" || r["provider"] != "acme" {
+	if r := refused[len(refused)-1]; r["set"] != "acme/*" || r["capability"] != "acme/all" || r["provider"] != "acme" || r["binding"] != "b-lost" {
 		t.Errorf("the log says %v", r)
 	}
 }
