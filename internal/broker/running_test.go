@@ -54,8 +54,13 @@ func TestWhatEndsARunningCall(t *testing.T) {
 		change func(tx *vault.Tx) error
 		ends   string // with what in its text; "": goes on
 	}{
-		"the secret goes":          {func(tx *vault.Tx) error { tx.State.Secrets = nil; return nil }, "revoked"},
-		"the credential goes":      {func(tx *vault.Tx) error { tx.State.Credentials = nil; return nil }, "revoked"},
+		"the secret goes":     {func(tx *vault.Tx) error { tx.State.Secrets = nil; return nil }, "revoked"},
+		"the credential goes": {func(tx *vault.Tx) error { tx.State.Credentials = nil; return nil }, "revoked"},
+		"the credential takes another secret": {func(tx *vault.Tx) error {
+			id, err := pinnedSecret(tx, "openai", "", "sk-other-0123456789")
+			tx.State.Credentials[0].Secrets["secret"] = id
+			return err
+		}, "revoked"},
 		"the group is detached":    {func(tx *vault.Tx) error { tx.State.Secrets[0].Groups = nil; return nil }, "revoked"},
 		"another credential comes": {func(tx *vault.Tx) error { tx.State.Credentials[0].ID = "other"; return nil }, "revoked"},
 		"the capability is turned off": {func(tx *vault.Tx) error {
@@ -97,7 +102,7 @@ func TestWhatEndsARunningCall(t *testing.T) {
 			v := granted(t)
 			v.API.StepChat(true)
 			call := post("openai/chat-completions", "", `{"stream":true}`)
-			call.WorkspaceID, call.GroupID = "w", "g"
+			call.WorkspaceID, call.GroupID, call.TimeoutMs = "w", "g", 20_000
 			answer, err := v.Broker.Do(background, aivaulttest.Agent(), call, egress.Body{})
 			if err != nil {
 				t.Fatal(err)
@@ -139,7 +144,7 @@ func TestAnExpiredGrantEndsItsCalls(t *testing.T) {
 	})
 	v.API.StepChat(true)
 	call := post("openai/chat-completions", "", `{"stream":true}`)
-	call.WorkspaceID, call.GroupID = "w", "g"
+	call.WorkspaceID, call.GroupID, call.TimeoutMs = "w", "g", 20_000
 	answer, err := v.Broker.Do(background, aivaulttest.Agent(), call, egress.Body{})
 	if err == nil {
 		defer answer.Body.Close()
