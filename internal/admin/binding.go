@@ -179,8 +179,3 @@ func recordBinding(tx *vault.Tx, b *api.Binding) {
 	tx.Record.Object, tx.Record.Binding, tx.Record.Capability = b.ID, b.ID, b.Capability
 	tx.Record.Credential, tx.Record.Scope, tx.Record.Name = b.Credential, b.Scope, consumerText(b.Consumer)
 }
-
-// dropBindings removes the bindings of which is is true.
-func dropBindings(st *vault.State, is func(*api.Binding) bool) {
-	st.Bindings = slices.DeleteFunc(st.Bindings, func(b api.Binding) bool { return is(&b) })
-}

@@ -205,16 +205,16 @@ func (a *Admin) DeleteCredential(ctx context.Context, who grant.Caller, id strin
 	return gone, err
 }
 
-// stillBound names the bindings that point at a credential that is gone.
-func stillBound(st *vault.State, id string) string {
+// stillBound names the bindings that point at credentials that are gone.
+func stillBound(st *vault.State, ids ...string) string {
 	var bound []string
 	for _, b := range st.Bindings {
-		if b.Credential == id {
+		if slices.Contains(ids, b.Credential) {
 			bound = append(bound, b.ID)
 		}
 	}
 	if len(bound) == 0 {
 		return ""
 	}
-	return "still bound to it, and failing until it is there again: " + listed(bound) + " (aivault capability unbind " + bound[0] + ")"
+	return "still bound to what is gone, and failing until it is there again: " + listed(bound) + " (aivault capability unbind " + bound[0] + ")"
 }

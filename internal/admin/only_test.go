@@ -3,6 +3,7 @@ package admin_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"moldable.sh/aivault/internal/api"
@@ -110,12 +111,14 @@ func TestDeletingRemovesWhatWasEnabled(t *testing.T) {
 	if _, err := o.Bind(background, op, api.BindingCreate{Capability: "mail/keys", Credential: "mail-2", Scope: "workspace:w"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.DeleteSecret(background, op, s.ID); err != nil {
+	gone, err := o.DeleteSecret(background, op, s.ID)
+	if err != nil {
 		t.Fatal(err)
 	}
+	// What was bound stays bound, and fails rather than use another account.
 	st := o.state(t)
-	if len(st.Bindings) != 1 || st.Bindings[0].Credential != "mail-2" {
-		t.Errorf("bindings %+v", st.Bindings)
+	if len(st.Bindings) != 3 || !strings.Contains(gone.Notice, st.Bindings[0].ID) {
+		t.Errorf("bindings %+v, notice %q", st.Bindings, gone.Notice)
 	}
 	if fmt.Sprint(st.Switches) != "[{mail/keys true}]" {
 		t.Errorf("switches %v: one was the other credential's too", st.Switches)

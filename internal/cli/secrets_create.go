@@ -184,6 +184,9 @@ func newSecretsDelete(o *Options) *cobra.Command {
 			for _, cred := range d.Credentials {
 				o.say("Credential removed: %s", cred)
 			}
+			if d.Notice != "" {
+				o.notice("%s", d.Notice)
+			}
 			return nil
 		})
 	}
