@@ -3,6 +3,7 @@ package broker_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -229,6 +230,13 @@ func TestWhatWaitsForAHostSaysSo(t *testing.T) {
 	err = mustRefuse(t, v, shop(), api.CredentialNotFound)
 	if !strings.Contains(err.Message, "it waits for a host: --host {shop}.myshopify.com") || !strings.HasPrefix(err.Hint, "aivault credential create shopify --provider shopify --secret ") {
 		t.Errorf("%q, hint %q", err.Message, err.Hint)
+	}
+	providers, _ := v.Broker.Providers(background, aivaulttest.Operator())
+	if len(providers) != 1 || providers[0].Provider != "shopify" || !slices.Equal(providers[0].Waiting, []string{"a host: --host {shop}.myshopify.com"}) {
+		t.Errorf("%+v", providers)
+	}
+	if providers, _ := v.Broker.Providers(background, aivaulttest.Agent()); len(providers) != 0 {
+		t.Errorf("the agent is told of %+v", providers)
 	}
 	d, failure := v.Broker.Capability(background, aivaulttest.Operator(), "shopify/shop-read")
 	if failure != nil || d.Ready || d.Reason != "waiting for a host: --host {shop}.myshopify.com" {
