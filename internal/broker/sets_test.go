@@ -7,6 +7,7 @@ import (
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
 
@@ -149,4 +150,39 @@ func TestAnAdminsCapabilityStartsOff(t *testing.T) {
 	if d := state(api.Switch{Pattern: admin.ID, On: true}); d.Off || !d.Ready {
 		t.Errorf("%+v", d)
 	}
+}
+
+// The member that bears its set's name has the set's default call, where the
+// registry names no other.
+func TestTheDefaultOfASet(t *testing.T) {
+	p, err := registry.Parse([]byte(`{"schemaVersion":1,"provider":"shelf","title":"Shelf","category":"x","docs":"https://shelf.test","getKey":{"text":"Ask.","url":"https://shelf.test"},
+	  "secrets":[{"name":"SHELF_KEY","field":"secret"}],"hosts":["api.shelf.test"],
+	  "logins":[{"id":"key","auth":{"type":"header","headerName":"X-Shelf-Key","valueTemplate":"{{secret}}"}}],
+	  "capabilities":[
+	    {"id":"shelf/books","description":"Books.","access":"read","methods":["GET"],"paths":["=/books"]},
+	    {"id":"shelf/books-write","description":"Write.","access":"write","methods":["POST"],"paths":["=/books"]}],
+	  "sets":[{"id":"shelf/books","description":"All of it.","members":["shelf/books","shelf/books-write"]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := registry.New(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := start(t, aivaulttest.Options{Registry: r})
+	v.Create(t, "SHELF_KEY", "shelf-key-0123456789")
+	for method, member := range map[string]string{"": "shelf/books", "GET": "shelf/books", "POST": "shelf/books-write"} {
+		planned, _, err := callAs(v, aivaulttest.Agent(), api.Call{Capability: "shelf/books", Request: api.Request{Method: method}})
+		if err != nil || planned.Capability != member {
+			t.Errorf("%q: %v, %v", method, planned, err)
+		}
+	}
+	// Who may know the other member alone has no default call.
+	uid := aivaulttest.Agent().UID
+	tamper(t, v, func(tx *vault.Tx) error {
+		tx.State.Grants = []api.Grant{{ID: "g", Consumer: api.Consumer{UID: &uid}, Capabilities: []string{"shelf/books-write"}}}
+		return nil
+	})
+	mustRefuse(t, v, api.Call{Capability: "shelf/books"}, api.InvalidRequest)
+	mustRefuse(t, v, get("shelf/books", "/books"), api.PolicyViolation)
 }
