@@ -105,7 +105,7 @@ func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *v
 			WithHint("aivault credential list")
 	case !serves(st, scope, c):
 		return api.Errorf(api.InvalidRequest, "credential %s belongs to %s, which calls made in %s do not see", c.ID, c.Scope, scope).
-			WithHint("bind it in its own scope, or make a credential in %s", scope)
+			WithHint("aivault capability bind '%s' --credential %s%s", pattern, c.ID, scopeArgs(c.Scope))
 	}
 	return nil
 }
