@@ -228,8 +228,13 @@ func TestWhatWaitsForAHostSaysSo(t *testing.T) {
 		return err
 	})
 	err = mustRefuse(t, v, shop(), api.CredentialNotFound)
-	if !strings.Contains(err.Message, "it waits for a host: --host {shop}.myshopify.com") || !strings.HasPrefix(err.Hint, "aivault credential create shopify --provider shopify --secret ") {
+	if !strings.Contains(err.Message, "it waits for a host: --host {shop}.myshopify.com") || err.Hint != "aivault credential create shopify --provider shopify --secret SHOPIFY_ACCESS_TOKEN --host {shop}.myshopify.com" {
 		t.Errorf("%q, hint %q", err.Message, err.Hint)
+	}
+	scoped := shop()
+	scoped.WorkspaceID = "acme"
+	if err := mustRefuse(t, v, scoped, api.CredentialNotFound); err.Hint != "aivault credential create shopify-acme --provider shopify --secret SHOPIFY_ACCESS_TOKEN --host {shop}.myshopify.com --workspace-id acme" {
+		t.Errorf("in a workspace the hint is %q", err.Hint)
 	}
 	providers, _ := v.Broker.Providers(background, aivaulttest.Operator())
 	if len(providers) != 1 || providers[0].Provider != "shopify" || !slices.Equal(providers[0].Waiting, []string{"a host: --host {shop}.myshopify.com"}) {
