@@ -69,7 +69,7 @@ func (ix *index) choose(s *subject, one *capability, named string) (choice, erro
 		}
 		return c.choice(one, grants)
 	}
-	bound, err := ix.bindings.of(s, one.id)
+	bound, err := ix.bindingOf(s, one)
 	switch {
 	case err != nil:
 		return choice{}, err
