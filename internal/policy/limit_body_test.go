@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"moldable.sh/aivault/internal/api"
 )
@@ -66,7 +67,7 @@ func TestCheckBody(t *testing.T) {
 			err := l.CheckBody(r, []byte(body))
 			if api.CodeOf(err) != api.PolicyViolation {
 				t.Errorf("%.80q: %v", body, err)
-			} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n\xff") {
+			} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n") || !utf8.ValidString(m) {
 				t.Errorf("%.80q: %q", body, m)
 			}
 		}
