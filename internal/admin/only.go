@@ -123,12 +123,7 @@ func (a *Admin) enabled(st *vault.State, c *vault.Credential) []string {
 // capability may use, at every one of its hosts.
 func canLogIn(p *registry.Provider, c *registry.Capability, have map[string]string) bool {
 	return slices.ContainsFunc(p.LoginsOf(c), func(l *registry.Login) bool {
-		hosts := l.Hosts
-		if len(hosts) == 0 {
-			hosts = p.Hosts
-		}
-		return l.NotYet == "" &&
-			!slices.ContainsFunc(l.Fields(), func(f string) bool { return have[f] == "" }) &&
-			!slices.ContainsFunc(p.HostsOf(c), func(h string) bool { return !slices.Contains(hosts, h) })
+		return l.NotYet == "" && p.Reaches(l, p.HostsOf(c)) &&
+			!slices.ContainsFunc(l.Fields(), func(f string) bool { return have[f] == "" })
 	})
 }

@@ -60,7 +60,7 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 			return err
 		}
 		var p api.Policy
-		if merge(&p, &r); limitsNothing(&p) {
+		if merge(&p, &r); policy.LimitsNothing(&p) {
 			return nothingToLift(r.Capability)
 		}
 		_, err := policy.CompileLimits(p)
@@ -86,16 +86,16 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 			return err
 		}
 		switch {
-		case limitsNothing(&p) && i >= 0:
+		case policy.LimitsNothing(&p) && i >= 0:
 			tx.State.Policies = slices.Delete(tx.State.Policies, i, i+1)
-		case limitsNothing(&p):
+		case policy.LimitsNothing(&p):
 			return nothingToLift(r.Capability)
 		case i >= 0:
 			tx.State.Policies[i] = p
 		default:
 			tx.State.Policies = append(tx.State.Policies, p)
 		}
-		if !limitsNothing(&p) {
+		if !policy.LimitsNothing(&p) {
 			list.Policies = append(list.Policies, p)
 		}
 		recordPolicy(tx, all, r.Capability)
@@ -187,11 +187,6 @@ func merge(p *api.Policy, r *api.PolicyChange) {
 			l.lift(p)
 		}
 	}
-}
-
-func limitsNothing(p *api.Policy) bool {
-	return p.RatePerMinute == 0 && p.RatePerCallerPerMinute == 0 && p.MaxRequestBodyBytes == 0 && p.MaxResponseBodyBytes == 0 &&
-		len(p.ResponseBlock) == 0 && len(p.AllowQuery) == 0 && len(p.DenyQuery) == 0 && len(p.RequireJSON) == 0
 }
 
 // ClearPolicy lifts every limit of a capability, also of one that is gone.

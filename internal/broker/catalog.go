@@ -174,19 +174,7 @@ func (c *capability) loginFor(has func(field string) bool) *registry.Login {
 
 // mayUse says whether every host of the capability is one of the login's.
 func (c *capability) mayUse(l *registry.Login) bool {
-	if c.policy == nil {
-		return true
-	}
-	hosts := l.Hosts
-	if len(hosts) == 0 {
-		hosts = c.provider.entry.Hosts
-	}
-	for _, h := range c.hosts {
-		if !slices.Contains(hosts, h) {
-			return false
-		}
-	}
-	return true
+	return c.policy == nil || c.provider.entry.Reaches(l, c.hosts)
 }
 
 func hasAll(fields []string, has func(string) bool) bool {

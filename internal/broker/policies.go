@@ -21,7 +21,10 @@ func newPolicies(list []api.Policy) map[string]*capabilityPolicy {
 		entry := &list[i]
 		all[entry.Capability] = &capabilityPolicy{entry: entry, compile: sync.OnceValues(func() (*policy.Limits, error) {
 			l, err := policy.CompileLimits(*entry)
-			if err == nil && limitsNothing(entry) {
+			// No command leaves an entry without a limit: it stands for a limit
+			// of 0 that was put into the state by other means, and is refused
+			// rather than taken for none.
+			if err == nil && policy.LimitsNothing(entry) {
 				err = errors.New("it limits nothing, and a limit of 0 is none")
 			}
 			if err != nil {
@@ -31,14 +34,6 @@ func newPolicies(list []api.Policy) map[string]*capabilityPolicy {
 		})}
 	}
 	return all
-}
-
-// limitsNothing says whether an entry has no limit at all. No command leaves
-// such a one: it stands for a limit of 0 that was put into the state by other
-// means, and is refused rather than taken for none.
-func limitsNothing(p *api.Policy) bool {
-	return p.RatePerMinute == 0 && p.RatePerCallerPerMinute == 0 && p.MaxRequestBodyBytes == 0 && p.MaxResponseBodyBytes == 0 &&
-		len(p.ResponseBlock) == 0 && len(p.AllowQuery) == 0 && len(p.DenyQuery) == 0 && len(p.RequireJSON) == 0
 }
 
 // limits are what a capability's policy asks, nil where it has none. An error

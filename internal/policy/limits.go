@@ -35,6 +35,12 @@ type Limits struct {
 	require []required
 }
 
+// LimitsNothing says whether a policy has no limit at all.
+func LimitsNothing(p *api.Policy) bool {
+	return p.RatePerMinute == 0 && p.RatePerCallerPerMinute == 0 && p.MaxRequestBodyBytes == 0 && p.MaxResponseBodyBytes == 0 &&
+		len(p.ResponseBlock) == 0 && len(p.AllowQuery) == 0 && len(p.DenyQuery) == 0 && len(p.RequireJSON) == 0
+}
+
 // CompileLimits checks a policy and compiles it. An error is invalid_request
 // and says which limit is wrong.
 func CompileLimits(p api.Policy) (*Limits, error) {

@@ -175,6 +175,15 @@ func (p *Provider) HostsOf(c *Capability) []string {
 	return p.Hosts
 }
 
+// Reaches says whether a login may go to every one of hosts.
+func (p *Provider) Reaches(l *Login, hosts []string) bool {
+	own := l.Hosts
+	if len(own) == 0 {
+		own = p.Hosts
+	}
+	return !slices.ContainsFunc(hosts, func(h string) bool { return !slices.Contains(own, h) })
+}
+
 // allHosts lists every host that a secret of this provider may be sent to.
 func (p *Provider) allHosts() []string {
 	out := slices.Clone(p.Hosts)
