@@ -75,7 +75,7 @@ const typed = "your-passphrase\n"
 
 func TestPages(t *testing.T) {
 	bins := build(t)
-	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test"}
+	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test", "my-store.myshopify.com"}
 	upstream := startUpstream(t, hosts)
 	prepared := preparations()
 	total := 0
@@ -221,7 +221,8 @@ func pages(t *testing.T) []string {
 		}
 		all = append(all, found...)
 	}
-	for _, must := range []string{"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/registry/format.md"} {
+	for _, must := range []string{"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/registry/format.md",
+		"docs/custom-providers.md", "docs/limits.md", "docs/tenants-and-grants.md"} {
 		if !slices.Contains(all, filepath.Join("../..", must)) {
 			t.Fatalf("%s is not among the pages", must)
 		}

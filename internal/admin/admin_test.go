@@ -397,8 +397,8 @@ func TestASecretThatTwoNamesMean(t *testing.T) {
 	}
 	_, err = v.Admin.DeleteSecret(background, aivaulttest.Operator(), first.ID)
 	wants(t, "twice", err, api.InvalidRequest, "FIRST")
-	if hint := api.AsError(err).Hint; !strings.Contains(hint, "vault:secret:ID") {
-		t.Errorf("the hint is %q, and an id is what was given", hint)
+	if text := err.Error(); !strings.Contains(text, "vault:secret:"+first.ID) {
+		t.Errorf("%q does not say the reference, and an id is what was given", text)
 	}
 	if _, err := v.Admin.DeleteSecret(background, aivaulttest.Operator(), "vault:secret:"+first.ID); err != nil {
 		t.Error(err)

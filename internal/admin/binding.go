@@ -105,7 +105,7 @@ func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *v
 			WithHint("aivault credential list")
 	case !serves(st, scope, c):
 		return api.Errorf(api.InvalidRequest, "credential %s belongs to %s, which calls made in %s do not see", c.ID, c.Scope, scope).
-			WithHint("bind it in its own scope, or make a credential in %s", scope)
+			WithHint("aivault capability bind '%s' --credential %s%s", pattern, c.ID, scopeArgs(c.Scope))
 	}
 	return nil
 }
@@ -178,9 +178,4 @@ func (a *Admin) bindingNamed(r *api.BindingDelete) (func(*api.Binding) bool, err
 func recordBinding(tx *vault.Tx, b *api.Binding) {
 	tx.Record.Object, tx.Record.Binding, tx.Record.Capability = b.ID, b.ID, b.Capability
 	tx.Record.Credential, tx.Record.Scope, tx.Record.Name = b.Credential, b.Scope, consumerText(b.Consumer)
-}
-
-// dropBindings removes the bindings of which is is true.
-func dropBindings(st *vault.State, is func(*api.Binding) bool) {
-	st.Bindings = slices.DeleteFunc(st.Bindings, func(b api.Binding) bool { return is(&b) })
 }

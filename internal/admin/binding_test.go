@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -28,6 +29,16 @@ func TestBindings(t *testing.T) {
 	if _, err := o.AttachSecret(background, op, own.ID, api.SecretAttach{WorkspaceID: "w", GroupID: "g"}); err != nil {
 		t.Fatal(err)
 	}
+	// Two secrets, of which one alone is attached; and none of its secrets,
+	// though other groups may use them.
+	half, err := o.CreateCredential(background, op, api.CredentialCreate{
+		ID: "half", Provider: "acme", Scope: "group:w:h", SecretRefs: map[string]string{"a": own.ID, "b": o.store(t, "THEIRS", "group:w:h").ID},
+		Auth: &api.AuthSpec{Type: "basic", UsernameTemplate: "{{a}}", PasswordTemplate: "{{b}}"}, Hosts: []string{aivaulttest.CustomHost},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.custom(t, "kept", "acme", "group:w:h", shared.ID)
 	for _, c := range []struct {
 		r    api.BindingCreate
 		code api.Code
@@ -49,6 +60,8 @@ func TestBindings(t *testing.T) {
 		{api.BindingCreate{Capability: "mail/*", Credential: "mail-2", Scope: "group:v:g"}, api.InvalidRequest, "do not see"},
 		{api.BindingCreate{Capability: "acme/*", Credential: "acme-h", Scope: "workspace:w"}, api.InvalidRequest, "do not see"},
 		{api.BindingCreate{Capability: "acme/*", Credential: "acme-h", Scope: "group:w:i"}, api.InvalidRequest, "do not see"},
+		{api.BindingCreate{Capability: "acme/*", Credential: half.ID, Scope: "group:w:g"}, api.InvalidRequest, "do not see"},
+		{api.BindingCreate{Capability: "acme/*", Credential: "kept", Scope: "group:w:g"}, api.InvalidRequest, "do not see"},
 		{api.BindingCreate{Capability: "mail/*", Credential: "mail", Consumer: &api.ConsumerRef{}}, api.InvalidRequest, "one user or one group"},
 		{api.BindingCreate{Capability: "mail/*", Credential: "mail", Consumer: &api.ConsumerRef{User: "agent", UID: new(uint32(1))}}, api.InvalidRequest, "one user or one group"},
 		{api.BindingCreate{Capability: "mail/*", Credential: "mail", Consumer: &api.ConsumerRef{User: "nobody-here"}}, api.InvalidRequest, `no user "nobody-here"`},

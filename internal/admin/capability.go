@@ -162,7 +162,7 @@ func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id strin
 		st.Capabilities = slices.Delete(st.Capabilities, i, i+1)
 		st.Policies = slices.DeleteFunc(st.Policies, func(p api.Policy) bool { return p.Capability == id })
 		st.Switches = slices.DeleteFunc(st.Switches, func(s api.Switch) bool { return s.Pattern == id })
-		dropBindings(st, func(b *api.Binding) bool { return b.Capability == id })
+		st.Bindings = slices.DeleteFunc(st.Bindings, func(b api.Binding) bool { return b.Capability == id })
 		return nil
 	})
 	return gone, err

@@ -75,7 +75,7 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 			ID: r.ID, Provider: r.Provider, Scope: scope.String(),
 			Secrets: map[string]string{}, CreatedAtMs: tx.Now(),
 		}
-		secrets, err := a.secretsFor(tx.State, p, &r)
+		secrets, err := a.secretsFor(tx.State, p, &r, scope)
 		if err != nil {
 			return err
 		}
@@ -126,10 +126,10 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 
 // secretsFor finds the secrets that a request names, by field. One that is
 // pinned to another provider is refused before anything else is looked at.
-func (a *Admin) secretsFor(st *vault.State, p *registry.Provider, r *api.CredentialCreate) (map[string]*vault.Secret, error) {
+func (a *Admin) secretsFor(st *vault.State, p *registry.Provider, r *api.CredentialCreate, scope grant.Scope) (map[string]*vault.Secret, error) {
 	found := map[string]*vault.Secret{}
 	for _, field := range slices.Sorted(maps.Keys(r.SecretRefs)) {
-		s, err := find(st, r.SecretRefs[field])
+		s, err := findIn(st, r.SecretRefs[field], scope)
 		if err != nil {
 			return nil, err
 		}
@@ -148,7 +148,7 @@ func foreign(s *vault.Secret, scope grant.Scope) error {
 	if scope.Group != "" && s.ScopeOf().Workspace == scope.Workspace {
 		return err.WithHint("aivault secrets attach-group %s --workspace-id %s --group-id %s", s.ID, scope.Workspace, scope.Group)
 	}
-	return err.WithHint("make the credential in the secret's scope, or store the value in this one")
+	return err.WithHint("aivault secrets create --name %s%s", shownRef(s.Name), scopeArgs(scope.String()))
 }
 
 func credentialOf(st *vault.State, id string) int {
@@ -205,16 +205,16 @@ func (a *Admin) DeleteCredential(ctx context.Context, who grant.Caller, id strin
 	return gone, err
 }
 
-// stillBound names the bindings that point at a credential that is gone.
-func stillBound(st *vault.State, id string) string {
+// stillBound names the bindings that point at credentials that are gone.
+func stillBound(st *vault.State, ids ...string) string {
 	var bound []string
 	for _, b := range st.Bindings {
-		if b.Credential == id {
+		if slices.Contains(ids, b.Credential) {
 			bound = append(bound, b.ID)
 		}
 	}
 	if len(bound) == 0 {
 		return ""
 	}
-	return "still bound to it, and failing until it is there again: " + listed(bound) + " (aivault capability unbind " + bound[0] + ")"
+	return "still bound to what is gone, and failing until it is there again: " + listed(bound) + " (aivault capability unbind " + bound[0] + ")"
 }

@@ -36,7 +36,8 @@ func (a *Admin) takeRegistry(tx *vault.Tx, p *registry.Provider, r *api.Credenti
 	known := slices.ContainsFunc(p.Secrets, func(n registry.SecretName) bool { return n.Field == field })
 	switch {
 	case field == "":
-		return "", api.Errorf(api.InvalidRequest, "say which secret of %s this is, as FIELD=NAME; it has %s", p.ID, fieldsOf(p))
+		return "", api.Errorf(api.InvalidRequest, "say which secret of %s this is, as FIELD=NAME; it has %s", p.ID, fieldsOf(p)).
+			WithHint("aivault credential create %s --provider %s --secret %s=%s", r.ID, p.ID, p.Secrets[0].Field, s.Name)
 	case !known:
 		return "", api.Errorf(api.InvalidRequest, "%s has no field %s; it has %s", p.ID, quoted(field), fieldsOf(p))
 	case s.Pin != "" && s.Field != "" && s.Field != field:

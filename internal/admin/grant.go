@@ -85,8 +85,7 @@ func (a *Admin) grantOf(who grant.Caller, r *api.GrantAdd) (api.Grant, error) {
 		return api.Grant{}, err
 	}
 	if consumer.UID != nil && (*consumer.UID == 0 || *consumer.UID == who.UID || *consumer.UID == a.owner) {
-		return api.Grant{}, api.Errorf(api.InvalidRequest, "%s is the vault's operator, and grants do not limit the operator", consumerText(&consumer)).
-			WithHint("let agents run as a user of their own")
+		return api.Grant{}, api.Errorf(api.InvalidRequest, "%s is the vault's operator, and grants do not limit the operator: let agents run as a user of their own", consumerText(&consumer))
 	}
 	if r.Capabilities != nil && len(r.Capabilities) == 0 {
 		return api.Grant{}, api.Errorf(api.InvalidRequest, "an empty list of capabilities grants nothing").WithHint("leave it out to grant all")

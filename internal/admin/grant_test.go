@@ -250,15 +250,16 @@ func TestRemovingNeverWidens(t *testing.T) {
 						if !ok {
 							continue
 						}
+						const unlimited = 1 << 30
 						room := 0
 						for _, g := range grants {
-							if g.RatePerMinute == 0 {
-								room = 1 << 20
+							if room += g.RatePerMinute; g.RatePerMinute == 0 {
+								room = unlimited
+								break
 							}
-							room += g.RatePerMinute
 						}
 						if len(grants) == 0 {
-							room = 1 << 30
+							room = unlimited
 						}
 						out[fmt.Sprint(id, " in ", context, " with ", credential)] = room
 					}

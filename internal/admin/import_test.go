@@ -188,6 +188,13 @@ func TestImportThatIsRefused(t *testing.T) {
 	}
 	generation := o.Vault.Status(background).Generation
 	refused()
+	// A new value that does not fit.
+	o.store(t, "OPENAI_API_KEY", "")
+	o.unchanged(t, "a new value that does not fit", api.InvalidRequest, "OPENAI_API_KEY: the value does not fit openai", func() error {
+		_, err := o.ImportSecrets(background, op, api.SecretImport{Entries: entries("NEW=v", "OPENAI_API_KEY=two\nlines")})
+		return err
+	})
+	generation = o.Vault.Status(background).Generation
 	// Two names of one secret.
 	if _, err := o.UpdateSecret(background, op, "A", api.SecretUpdate{Aliases: []string{"ALSO"}}); err != nil {
 		t.Fatal(err)

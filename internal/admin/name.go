@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
@@ -102,15 +103,24 @@ func taken(s *vault.State, scope, except, name string, aliases []string) error {
 		for _, w := range wanted {
 			if strings.EqualFold(other.Name, w) {
 				return api.Errorf(api.AlreadyExists, "a secret %s exists already in scope %s", other.Name, scope).
-					WithHint("aivault secrets rotate %s", other.Name)
+					WithHint("aivault secrets rotate %s", refOf(s, other))
 			}
 			if bears(other, w) {
 				return api.Errorf(api.AlreadyExists, "%s is an alias of the secret %s in scope %s", w, other.Name, scope).
-					WithHint("aivault secrets rotate %s", other.Name)
+					WithHint("aivault secrets rotate %s", refOf(s, other))
 			}
 		}
 	}
 	return nil
+}
+
+// refOf is how a command names a secret: by its name, where that names no
+// other in another scope.
+func refOf(st *vault.State, s *vault.Secret) string {
+	if one, err := find(st, s.Name); err == nil && one.ID == s.ID {
+		return s.Name
+	}
+	return s.ID
 }
 
 func bears(s *vault.Secret, name string) bool {
@@ -120,6 +130,50 @@ func bears(s *vault.Secret, name string) bool {
 
 // find resolves a reference: an id, vault:secret:ID, a name or an alias.
 func find(s *vault.State, ref string) (*vault.Secret, error) {
+	found, err := named(s, ref)
+	if err != nil || len(found) == 1 {
+		return first(found), err
+	}
+	return nil, ambiguous(ref, found)
+}
+
+// findIn is find for something of a scope: of several secrets with one name it
+// takes the only one that the scope may use, or that is the scope's own. That
+// a name is taken once in a scope is what makes it a name there.
+func findIn(s *vault.State, ref string, scope grant.Scope) (*vault.Secret, error) {
+	found, err := named(s, ref)
+	if err != nil || len(found) == 1 {
+		return first(found), err
+	}
+	if slices.ContainsFunc(found, func(one *vault.Secret) bool { return one.ID == ref }) {
+		return nil, ambiguous(ref, found) // one by its id, another by a name like it
+	}
+	for _, fits := range []func(*vault.Secret) bool{
+		func(one *vault.Secret) bool { return usable(scope, one) },
+		func(one *vault.Secret) bool { return one.ScopeOf() == scope },
+	} {
+		var here []*vault.Secret
+		for _, one := range found {
+			if fits(one) {
+				here = append(here, one)
+			}
+		}
+		if len(here) == 1 {
+			return here[0], nil
+		}
+	}
+	return nil, ambiguous(ref, found)
+}
+
+func first(list []*vault.Secret) *vault.Secret {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
+}
+
+// named lists the secrets that a reference may mean, one at least.
+func named(s *vault.State, ref string) ([]*vault.Secret, error) {
 	if ref == "" {
 		return nil, api.Errorf(api.InvalidRequest, "no secret is named")
 	}
@@ -131,18 +185,19 @@ func find(s *vault.State, ref string) (*vault.Secret, error) {
 			found = append(found, one)
 		}
 	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 0:
+	if len(found) == 0 {
 		return nil, api.Errorf(api.SecretNotFound, "there is no secret %s", quoted(ref)).WithHint("aivault secrets list")
 	}
+	return found, nil
+}
+
+func ambiguous(ref string, found []*vault.Secret) error {
 	list := make([]string, len(found))
 	for i, one := range found {
-		list[i] = fmt.Sprintf("%s (%s, %s)", one.ID, one.Name, one.Scope)
+		list[i] = fmt.Sprintf("vault:secret:%s (%s, %s)", one.ID, one.Name, one.Scope)
 	}
-	return nil, api.Errorf(api.InvalidRequest, "%s names several secrets: %s", quoted(ref), strings.Join(list, ", ")).
-		WithHint("give its reference instead: vault:secret:ID")
+	return api.Errorf(api.InvalidRequest, "%s names several secrets, of which the reference tells one: %s", quoted(ref), strings.Join(list, ", ")).
+		WithHint("aivault secrets list")
 }
 
 // quoted shows what a caller named: escaped, and of bounded length.

@@ -18,7 +18,7 @@ func (a *Admin) chooseOnly(st *vault.State, provider string, patterns []string) 
 	}
 	if provider == "" {
 		return nil, api.Errorf(api.InvalidRequest, "only some capabilities can be enabled by a secret that enables any: this name belongs to no provider").
-			WithHint("aivault registry list")
+			WithHint("aivault capability list")
 	}
 	if len(patterns) > maxPatterns {
 		return nil, api.Errorf(api.InvalidRequest, "more than %d capabilities and patterns are named at once", maxPatterns)

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"moldable.sh/aivault/internal/api"
@@ -110,12 +111,14 @@ func TestDeletingRemovesWhatWasEnabled(t *testing.T) {
 	if _, err := o.Bind(background, op, api.BindingCreate{Capability: "mail/keys", Credential: "mail-2", Scope: "workspace:w"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.DeleteSecret(background, op, s.ID); err != nil {
+	gone, err := o.DeleteSecret(background, op, s.ID)
+	if err != nil {
 		t.Fatal(err)
 	}
+	// What was bound stays bound, and fails rather than use another account.
 	st := o.state(t)
-	if len(st.Bindings) != 1 || st.Bindings[0].Credential != "mail-2" {
-		t.Errorf("bindings %+v", st.Bindings)
+	if len(st.Bindings) != 3 || !strings.Contains(gone.Notice, st.Bindings[0].ID) {
+		t.Errorf("bindings %+v, notice %q", st.Bindings, gone.Notice)
 	}
 	if fmt.Sprint(st.Switches) != "[{mail/keys true}]" {
 		t.Errorf("switches %v: one was the other credential's too", st.Switches)
@@ -137,6 +140,10 @@ func TestWhatIsOffIsNotEnabled(t *testing.T) {
 	}
 	s, err := o.storeOnly("MAIL_KEY", "")
 	if err != nil || !slices.Equal(s.Capabilities, []string{"mail/things-read"}) {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	// Nor is it turned on by being named, which only an admin's is.
+	if s, err = o.storeOnly("MAIL_KEY", "workspace:v", "mail/things-write", "mail/things-read"); err != nil || !slices.Equal(s.Capabilities, []string{"mail/things-read"}) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	if _, err := o.EnableCapabilities(background, op, api.SwitchRequest{Patterns: []string{"mail/keys"}}); err != nil {

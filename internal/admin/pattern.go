@@ -111,8 +111,8 @@ func flat(list []chosen) []string {
 }
 
 func badPattern(p string) error {
-	return api.Errorf(api.InvalidRequest, "%s is no capability and no pattern: patterns read provider/name, with '*' for any text", quoted(p)).
-		WithHint("for example openai/* or *-read")
+	return api.Errorf(api.InvalidRequest, "%s is no capability and no pattern: a pattern reads provider/name, and one with '*' for any text is quoted, so that the shell leaves it alone", quoted(p)).
+		WithHint("aivault help patterns")
 }
 
 func (a *Admin) unknownCapability(id string) error {

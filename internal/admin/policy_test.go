@@ -95,6 +95,13 @@ func TestPolicies(t *testing.T) {
 	}
 	_, err = o.SetPolicy(background, op, api.PolicyChange{RatePerMinute: new(1)})
 	wants(t, "no capability at all", err, api.InvalidRequest, "no capability is named")
+	// Of an id that is a capability's and a set's, the capability is meant.
+	if got, err := set(api.PolicyChange{Capability: "openai/responses", RatePerMinute: new(1)}); err != nil || got.Policies[0].Capability != "openai/responses" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := o.ClearPolicy(background, op, "openai/responses"); err != nil {
+		t.Error(err)
+	}
 	// The last limit that is lifted takes the entry with it.
 	got, err := set(api.PolicyChange{Lift: []string{"responseBlock", "allowQuery", "denyQuery"}})
 	if err != nil || len(got.Policies) != 0 || len(o.state(t).Policies) != 0 {

@@ -30,6 +30,9 @@ func TestOneNameInEveryScope(t *testing.T) {
 		ids[scope] = s.ID
 		_, err := o.CreateSecret(background, op, api.SecretCreate{Name: "openai_api_key", Value: secret.FromString("v"), Scope: scope})
 		wants(t, "twice in "+scope, err, api.AlreadyExists, scope)
+		if want := "aivault secrets rotate " + []string{s.Name, s.ID}[min(i, 1)]; hintOf(err) != want {
+			t.Errorf("hint %q, want %q", hintOf(err), want)
+		}
 	}
 	_, err := o.DeleteSecret(background, op, "OPENAI_API_KEY")
 	wants(t, "by a name of several", err, api.InvalidRequest, "several")

@@ -12,8 +12,9 @@ import (
 
 // DeleteSecret removes a secret and what it enabled: it leaves the automatic
 // credential, which goes when nothing is left in it, and every credential that
-// an operator made with it goes too. What was bound to a credential that goes
-// is bound no more.
+// an operator made with it goes too. A binding to a credential that goes stays,
+// and its calls fail until it is removed or the credential is there again:
+// another account would not be what the operator decided.
 func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) (api.SecretDeleted, error) {
 	gone := api.SecretDeleted{Credentials: []string{}}
 	if err := a.allow(ctx, who, "secrets delete"); err != nil {
@@ -43,7 +44,7 @@ func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) 
 		for i := range lost {
 			a.unlimit(tx.State, &lost[i])
 		}
-		dropBindings(tx.State, func(b *api.Binding) bool { return slices.Contains(gone.Credentials, b.Credential) })
+		gone.Notice = stillBound(tx.State, gone.Credentials...)
 		return nil
 	})
 	return gone, err

@@ -55,6 +55,19 @@ func TestSwitches(t *testing.T) {
 	check("which is off at once", got, err, "mail/keys")
 	got, err = o.enable("*")
 	check("everything", got, err, "")
+	// What a wildcard turned off, the same wildcard does not turn on where it
+	// is an admin's, though it once was on.
+	for _, pattern := range []string{"mail/*", "*", "*/keys"} {
+		if _, err := o.enable("mail/keys"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.disable(pattern); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := o.enable(pattern); err != nil || grant.On(o.state(t).Switches, "mail/keys", true) {
+			t.Errorf("%s: %v, switches %v", pattern, err, o.state(t).Switches)
+		}
+	}
 	got, err = o.enable("openai/responses")
 	check("a capability that is a set's name", got, err, "")
 	if st := o.state(t); slices.ContainsFunc(st.Switches, func(s api.Switch) bool { return s.Pattern == "openai/responses-read" }) {
@@ -155,9 +168,7 @@ func TestSwitchesMeanWhatWasSaid(t *testing.T) {
 			all = append(all, capability{c.ID, c.Access == "admin"})
 		}
 	}
-	patterns := []string{
-		"*", "mail/*", "forge/*", "*-read", "*s", "mail/things-*", "mail/k*", "mail/things-read", "mail/keys", "mail/users", "forge/keys", "forge/things-write",
-	}
+	patterns := []string{"*", "mail/*", "*-read", "*/keys", "mail/k*", "mail/things-read", "mail/keys", "forge/keys"}
 	rapid.Check(t, func(rt *rapid.T) {
 		o.edit(t, func(st *vault.State) { st.Switches = []api.Switch{} })
 		var said []api.Switch

@@ -315,7 +315,8 @@ type SecretRotate struct {
 // SecretDeleted is the answer of DELETE /aivault/secrets/REF.
 type SecretDeleted struct {
 	Secret      Secret   `json:"secret"`
-	Credentials []string `json:"credentials"` // credentials that went with it
+	Credentials []string `json:"credentials"`     // credentials that went with it
+	Notice      string   `json:"notice,omitzero"` // e.g. that bindings to them are left
 }
 
 // Credential is a credential as every API shows it.

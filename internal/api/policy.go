@@ -167,7 +167,8 @@ type GrantDefault struct {
 // A caller who is no operator gets Allowed and Error alone.
 type Explanation struct {
 	Allowed bool     `json:"allowed"`
-	Error   *Error   `json:"error,omitzero"` // what the call would answer
+	NoVault bool     `json:"noVault,omitzero"` // there is no vault yet: judged by the registry alone
+	Error   *Error   `json:"error,omitzero"`   // what the call would answer
 	Planned *Planned `json:"planned,omitzero"`
 	Set     string   `json:"set,omitzero"`     // the set that was named
 	Binding string   `json:"binding,omitzero"` // that chose the credential

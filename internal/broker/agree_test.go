@@ -25,6 +25,40 @@ func TestExplainAndInvokeAgree(t *testing.T) {
 	if testing.Short() {
 		n = 1_000
 	}
+	var seen [2]tally
+	t.Run("requests", func(t *testing.T) {
+		for i := range seen {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				seen[i] = agree(t, uint64(i), n/len(seen))
+			})
+		}
+	})
+	if testing.Short() || t.Failed() {
+		return // too few to meet everything
+	}
+	for _, code := range []api.Code{
+		"", api.InvalidRequest, api.CapabilityNotFound, api.CredentialNotFound, api.CredentialAmbiguous, api.PolicyViolation, api.RequestTooLarge, api.RateLimited,
+	} {
+		if count := seen[0].codes[code] + seen[1].codes[code]; count < n/1000 {
+			t.Errorf("%q came up %d times of %d", code, count, n)
+		}
+	}
+	for _, step := range []string{"request", "capability", "canonical request", "member", "enabled", "credential", "rules", "policy", "query", "body size", "body fields", "rate", "instead"} {
+		if seen[0].steps[step]+seen[1].steps[step] == 0 {
+			t.Errorf("nothing failed at %q", step)
+		}
+	}
+}
+
+// A tally is what came up: codes of all, and for the operator the steps that
+// failed.
+type tally struct {
+	codes map[api.Code]int
+	steps map[string]int
+}
+
+func agree(t *testing.T, seed uint64, n int) tally {
 	w := &watch{boot: "boot-1", true: time.Hour}
 	v := start(t, aivaulttest.Options{QuotaClock: w.now, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -33,48 +67,47 @@ func TestExplainAndInvokeAgree(t *testing.T) {
 	})})
 	manyAccounts(t, v)
 	v.API.Record(false)
-	rng := rand.New(rand.NewPCG(3, 10_000))
-	codes := map[api.Code]int{}
-	steps := map[string]int{}
+	rng := rand.New(rand.NewPCG(3, seed))
+	seen := tally{map[api.Code]int{}, map[string]int{}}
 	for i := range n {
-		if i%500 == 0 {
+		if i%250 == 0 {
 			shuffleState(t, v, rng)
 		}
 		w.pass(time.Duration(rng.Int64N(int64(time.Second))))
 		who, call, body := anyCaller(rng), anyCall(rng), anyBody(rng)
 		asked := explain(t, v, who, call, body())
 		planned, _, err := do(&v.Process, who, call, body())
-		e := api.AsError(err)
-		codes[api.CodeOf(err)]++
+		seen.codes[api.CodeOf(err)]++
 		if asked.Allowed != (err == nil) {
 			t.Fatalf("request %d: explained as %+v, ended with %v\n%+v of %+v", i, asked, err, call, who)
 		}
 		if !who.Operator {
 			want := api.Explanation{Allowed: err == nil}
-			if e != nil {
-				want.Error = &api.Error{Code: e.Code}
+			if err != nil {
+				want.Error = &api.Error{Code: api.CodeOf(err)}
 			}
 			if d := cmp.Diff(want, asked, cmp.AllowUnexported(api.Error{})); d != "" {
 				t.Fatalf("request %d: %s", i, d)
 			}
 			continue
 		}
-		if e == nil {
+		if err == nil {
 			if *asked.Planned != *planned {
 				t.Fatalf("request %d: planned %+v, became %+v", i, asked.Planned, planned)
 			}
 			continue
 		}
+		e := api.AsError(err)
 		if asked.Error.Code != e.Code || asked.Error.Message != e.Message || asked.Error.Hint != e.Hint || asked.Error.RetryAfterMs != e.RetryAfterMs {
 			t.Fatalf("request %d: explained as %+v, refused as %+v\n%+v", i, asked.Error, e, call)
 		}
 		for _, c := range asked.Checks {
 			if c.Result == "failed" {
-				steps[c.Name]++
+				seen.steps[c.Name]++
 			}
 		}
 		if asked.Instead != "" {
-			steps["instead"]++
+			seen.steps["instead"]++
 			other := call
 			other.Capability = asked.Instead
 			if again := explain(t, v, who, other, body()); !again.Allowed && call.Request.Method != "" && call.Request.Path != "" {
@@ -82,21 +115,7 @@ func TestExplainAndInvokeAgree(t *testing.T) {
 			}
 		}
 	}
-	if testing.Short() {
-		return // too few to meet everything
-	}
-	for _, code := range []api.Code{
-		"", api.InvalidRequest, api.CapabilityNotFound, api.CredentialNotFound, api.CredentialAmbiguous, api.PolicyViolation, api.RequestTooLarge, api.RateLimited,
-	} {
-		if codes[code] < n/1000 {
-			t.Errorf("%q came up %d times of %d", code, codes[code], n)
-		}
-	}
-	for _, step := range []string{"request", "capability", "canonical request", "member", "enabled", "credential", "rules", "policy", "query", "body size", "body fields", "rate", "instead"} {
-		if steps[step] == 0 {
-			t.Errorf("nothing failed at %q", step)
-		}
-	}
+	return seen
 }
 
 // manyAccounts makes accounts in every scope, capabilities of every kind, and

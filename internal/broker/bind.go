@@ -46,11 +46,11 @@ func comparePatterns(a, b string) int {
 	return cmp.Or(wild(a)-wild(b), len(b)-len(a))
 }
 
-// of finds the binding that a call goes by, nil when there is none: the
+// bindingOf finds the binding that a call goes by, nil when there is none: the
 // user's own, then those of the caller's groups, then those for everyone;
 // within each that of the most specific scope.
-func (all bindings) of(s *subject, capability string) (*api.Binding, error) {
-	if len(all) == 0 {
+func (ix *index) bindingOf(s *subject, one *capability) (*api.Binding, error) {
+	if len(ix.bindings) == 0 {
 		return nil, nil
 	}
 	groups := make([]boundAt, 0, len(s.caller.Groups)+1)
@@ -59,7 +59,7 @@ func (all bindings) of(s *subject, capability string) (*api.Binding, error) {
 	}
 	for _, consumers := range [][]boundAt{{{kind: 'u', id: s.caller.UID}}, groups, {{}}} {
 		for _, scope := range scopesOf(s.context) {
-			if b, err := all.best(s, consumers, scope, capability); b != nil || err != nil {
+			if b, err := ix.bestBinding(s, consumers, scope, one); b != nil || err != nil {
 				return b, err
 			}
 		}
@@ -67,13 +67,13 @@ func (all bindings) of(s *subject, capability string) (*api.Binding, error) {
 	return nil, nil
 }
 
-// best picks among the bindings of equal consumers in one scope.
-func (all bindings) best(s *subject, consumers []boundAt, scope grant.Scope, capability string) (*api.Binding, error) {
+// bestBinding picks among the bindings of equal consumers in one scope.
+func (ix *index) bestBinding(s *subject, consumers []boundAt, scope grant.Scope, one *capability) (*api.Binding, error) {
 	var found, rival *api.Binding
 	for _, at := range consumers {
 		at.scope = scope
-		for _, b := range all[at] {
-			if !grant.Match(b.Capability, capability) {
+		for _, b := range ix.bindings[at] {
+			if !grant.Match(b.Capability, one.id) || ix.isForOthers(b, one) {
 				continue
 			}
 			order := -1
@@ -89,9 +89,18 @@ func (all bindings) best(s *subject, consumers []boundAt, scope grant.Scope, cap
 		}
 	}
 	if rival != nil {
-		return nil, ambiguousBindings(s, capability, found, rival)
+		return nil, ambiguousBindings(s, one.id, found, rival)
 	}
 	return found, nil
+}
+
+// isForOthers says whether a binding whose pattern names no provider is, by
+// its credential, for those of another one. A pattern that names the provider
+// is for it, whatever became of the credential.
+func (ix *index) isForOthers(b *api.Binding, one *capability) bool {
+	provider, _, _ := strings.Cut(b.Capability, "/")
+	c := ix.credentials[b.Credential]
+	return strings.Contains(provider, "*") && c != nil && c.Provider != one.provider.id
 }
 
 func ambiguousBindings(s *subject, capability string, a, b *api.Binding) error {

@@ -1,6 +1,7 @@
 // Package broker makes authenticated calls on behalf of callers who hold no
 // key. Do is one pipeline for every surface: canonicalise, resolve, decide,
-// record, open the secret, authenticate, send, clean the answer, record.
+// count, record, open the secret, authenticate, send, clean the answer,
+// record. Explain decides the same way and stops there.
 //
 // What it promises: no caller-given value decides where a call goes; a pinned
 // secret is used for its provider alone; every call, allowed or refused, is

@@ -8,7 +8,6 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
-	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/registry"
 )
@@ -213,25 +212,6 @@ func (c *capability) notYet() string {
 		return "OAuth sign-in"
 	}
 	return missing
-}
-
-// Enabled lists the capabilities of a registry provider that a credential
-// with these fields can make calls of.
-func Enabled(r *registry.Registry, providerID string, fields map[string]string) []string {
-	c := newCatalog(r)
-	p := c.provider(providerID)
-	if p == nil {
-		return nil
-	}
-	has := func(f string) bool { return fields[f] != "" }
-	var ids []string
-	for i := range p.entry.Capabilities {
-		one := c.capability(p.entry.Capabilities[i].ID)
-		if one != nil && one.err == nil && grant.On(nil, one.id, one.admin) && one.loginFor(has) != nil {
-			ids = append(ids, one.id)
-		}
-	}
-	return ids
 }
 
 // Missing names the secrets that a credential with these fields still needs

@@ -113,7 +113,8 @@ func (p *plan) planned() api.Planned {
 func (b *Broker) begin(ctx context.Context, p *plan) (context.Context, context.CancelFunc) {
 	stop := context.CancelFunc(func() {})
 	if p.timeout > 0 {
-		ctx, stop = context.WithTimeoutCause(ctx, p.timeout,
+		// What the caller took for a body that a policy had to read counts.
+		ctx, stop = context.WithTimeoutCause(ctx, p.timeout-b.clock().Sub(p.started),
 			api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout))
 	}
 	ctx, end := context.WithCancelCause(ctx)

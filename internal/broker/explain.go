@@ -18,13 +18,14 @@ const (
 
 // Explain decides a call as Do would, and makes none: it counts nothing,
 // opens no secret and sends nothing. The operator gets every step; anyone else
-// learns whether the call would go out, and the error's code if not.
+// learns whether the call would go out, and the error's code if not. Where
+// there is no vault yet, a call is judged as far as the registry alone can.
 func (b *Broker) Explain(ctx context.Context, who grant.Caller, call api.Call, body egress.Body) (api.Explanation, error) {
 	p := b.newPlan(who, &call, body)
 	p.asking = true
 	defer func() { b.bodies.letGo(p) }()
 	failed, reached, err := b.ask(ctx, p)
-	e := api.Explanation{Allowed: err == nil}
+	e := api.Explanation{Allowed: err == nil, NoVault: p.empty}
 	if !who.Operator {
 		if err != nil {
 			e.Error = &api.Error{Code: api.CodeOf(err)}
@@ -67,7 +68,7 @@ func (b *Broker) ask(ctx context.Context, p *plan) (failed, reached int, err err
 	// A body of unknown length is found to be too long while it is sent.
 	if bounded, ok := p.body.sent.Reader.(*boundedBody); ok {
 		if _, err = io.Copy(io.Discard, bounded); err != nil {
-			return stepOf("body size"), failed, asBodyError(err)
+			return stepOf(stepSize), failed, asBodyError(err)
 		}
 	}
 	return failed, failed, nil

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -98,7 +100,7 @@ func (b *Broker) checkFields(ctx context.Context, p *plan) error {
 		if err := b.readBody(p); err != nil {
 			return err
 		}
-		if now, err := b.index(ctx); err != nil || now != p.index {
+		if now, err := b.index(ctx); err != nil || now != p.index || p.expired(b.clock()) {
 			return errChanged
 		}
 	}
@@ -110,6 +112,11 @@ func (b *Broker) checkFields(ctx context.Context, p *plan) error {
 		whole = []byte(*text)
 	}
 	return p.limits.CheckBody(p.request, whole)
+}
+
+// expired says whether a grant that permits the call has ended.
+func (p *plan) expired(now time.Time) bool {
+	return slices.ContainsFunc(p.grants, func(g api.Grant) bool { return g.ExpiresAtMs != 0 && g.ExpiresAtMs <= now.UnixMilli() })
 }
 
 // readBody reads the call's body into memory.

@@ -75,13 +75,15 @@ func (p *plan) loosen(step string, err *api.Error) string {
 	switch {
 	case step == stepQuery:
 		flags := ""
-		for flag, part := range map[string]api.Policy{
-			" --allow-query none": {AllowQuery: limit.AllowQuery},
-			" --deny-query none":  {DenyQuery: limit.DenyQuery},
+		for _, one := range []struct {
+			flag string
+			part api.Policy
+		}{
+			{" --allow-query none", api.Policy{Capability: limit.Capability, AllowQuery: limit.AllowQuery}},
+			{" --deny-query none", api.Policy{Capability: limit.Capability, DenyQuery: limit.DenyQuery}},
 		} {
-			part.Capability = limit.Capability
-			if one, broken := policy.CompileLimits(part); broken == nil && one.CheckQuery(p.request) != nil {
-				flags += flag
+			if l, err := policy.CompileLimits(one.part); err == nil && l.CheckQuery(p.request) != nil {
+				flags += one.flag
 			}
 		}
 		return flags

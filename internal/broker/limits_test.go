@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
@@ -418,6 +420,44 @@ func TestABodyThatTakesItsTimeIsJudgedByTheVaultOfItsEnd(t *testing.T) {
 				t.Errorf("the API saw %d requests", len(seen))
 			}
 		})
+	}
+}
+
+func TestAGrantThatEndsBeforeTheBodyDoes(t *testing.T) {
+	var ahead atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	v := start(t, aivaulttest.Options{Clock: clock})
+	acme(t, v, "acme-token-0123456789", bearer())
+	setPolicy(t, v, api.PolicyChange{Capability: "acme/all", RequireJSON: []api.RequireJSON{{Pointer: "/model", Values: []string{"small"}}}})
+	call := with(api.Call{Capability: "acme/all", Request: api.Request{Method: "POST", Path: "/echo"}}, "Content-Type: application/json")
+	for _, c := range []struct {
+		timeout time.Duration
+		lasting bool // another grant goes on
+		code    api.Code
+	}{
+		{0, false, api.CapabilityNotFound}, {0, true, ""}, {time.Hour, true, api.UpstreamTimeout}, {3 * time.Hour, true, ""},
+	} {
+		tamper(t, v, func(tx *vault.Tx) error {
+			g := api.Grant{ID: "hour", Consumer: api.Consumer{UID: ptr(aivaulttest.Agent().UID)}, Capabilities: []string{"*"}, ExpiresAtMs: clock().Add(time.Hour).UnixMilli()}
+			if tx.State.Grants = []api.Grant{g}; c.lasting {
+				g.ID, g.ExpiresAtMs = "lasting", 0
+				tx.State.Grants = append(tx.State.Grants, g)
+			}
+			return nil
+		})
+		call.TimeoutMs = c.timeout.Milliseconds()
+		g := gate{make(chan struct{}), make(chan struct{})}
+		done := make(chan error)
+		go func() {
+			_, _, err := do(&v.Process, aivaulttest.Agent(), call, egress.Body{Reader: io.MultiReader(strings.NewReader(`{"model":`), g, strings.NewReader(`"small"}`)), Length: -1})
+			done <- err
+		}()
+		<-g.reached
+		ahead.Add(int64(2 * time.Hour))
+		close(g.open)
+		if err := <-done; api.CodeOf(err) != c.code {
+			t.Errorf("%+v: %v", c, err)
+		}
 	}
 }
 

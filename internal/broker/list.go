@@ -2,13 +2,13 @@ package broker
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // Capabilities lists what the caller may know of, with what each capability
@@ -35,7 +35,7 @@ func (b *Broker) Capabilities(ctx context.Context, who grant.Caller) (api.Capabi
 	for _, id := range v.registry.Providers() {
 		p := v.registry.Provider(id)
 		list.Sets = append(list.Sets, v.sets(p, ready)...)
-		if v.access.Everything() && !v.anyAccount(id) {
+		if v.access.Everything() && !v.anyAccount(id) && !v.waitsForHost(p) {
 			list.Available = append(list.Available, api.AvailableProvider{
 				Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: firstSecrets(p),
 			})
@@ -92,7 +92,12 @@ func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.Provide
 
 func (v *viewer) providers() []api.ProviderStatus {
 	list := []api.ProviderStatus{}
-	for _, name := range slices.Sorted(maps.Keys(v.accounts())) {
+	for _, id := range v.registry.Providers() {
+		if p := v.registry.Provider(id); !v.anyAccount(id) && v.waitsForHost(p) {
+			list = append(list, api.ProviderStatus{Provider: id, Waiting: needs{host: HostFlag(p)}.list()})
+		}
+	}
+	for name := range v.accounts() {
 		if !v.anyAccount(name) {
 			continue
 		}
@@ -108,7 +113,17 @@ func (v *viewer) providers() []api.ProviderStatus {
 		}
 		list = append(list, s)
 	}
+	slices.SortFunc(list, func(a, b api.ProviderStatus) int { return strings.Compare(a.Provider, b.Provider) })
 	return list
+}
+
+// waitsForHost says whether the vault holds a secret of a provider that makes
+// no account yet, because nobody said whose it is; only the operator is told.
+func (v *viewer) waitsForHost(p *registry.Provider) bool {
+	if !v.caller.Operator || v.snapshot == nil || HostFlag(p) == "" {
+		return false
+	}
+	return slices.ContainsFunc(v.snapshot.State().Secrets, func(s vault.Secret) bool { return s.Pin == p.ID })
 }
 
 // waiting names what a provider's credentials wait for: nothing when one of

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
 )
@@ -12,14 +13,15 @@ import (
 // secrets, and a host for a provider that has one for each of its tenants.
 type needs struct {
 	secrets []string
-	host    string // as the flag that names it
+	host    string   // as the flag that names it
+	names   []string // of all secrets that a credential takes, missing or not
 }
 
 // needs tells what is missing beside a credential with these fields.
 func (c *capability) needs(fields map[string]string) needs {
 	n := needs{secrets: c.missing(fields)}
 	if p := c.provider.entry; p != nil {
-		n.host = HostFlag(p)
+		n.host, n.names = HostFlag(p), c.missing(nil)
 	}
 	return n
 }
@@ -53,9 +55,28 @@ func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
 		list = append(list, "aivault secrets create --name "+name+scopeFlags(in))
 	}
 	if n.host != "" {
-		list = append(list, "aivault credential create "+p.ID+" --provider "+p.ID+" --secret NAME "+n.host+scopeFlags(in))
+		cmd := "aivault credential create " + accountID(p.ID, in) + " --provider " + p.ID
+		for _, name := range n.names {
+			cmd += " --secret " + name
+		}
+		list = append(list, cmd+" "+n.host+scopeFlags(in))
 	}
 	return list
+}
+
+// accountID is an id for a scope's account at a provider. It tells nothing of
+// the accounts that there are: whoever may not know them is shown it, too.
+func accountID(provider string, in grant.Scope) string {
+	id := provider
+	for _, part := range []string{in.Workspace, in.Group} {
+		if part != "" {
+			id += "-" + part
+		}
+	}
+	if !api.ValidID(id) {
+		return provider
+	}
+	return id
 }
 
 // scopeFlags are the flags that name a scope, each after a space.

@@ -13,6 +13,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -372,4 +373,14 @@ func TestGrantsRates(t *testing.T) {
 		_, _, err := do(&v.Process, who, get("acme/all", "/status/200"), egress.Body{})
 		limited(t, err)
 	}
+}
+
+// A limit that can be set can be counted.
+func TestEveryRateCanBeCounted(t *testing.T) {
+	if policy.MaxRate > quota.MaxPerMinute {
+		t.Errorf("a policy takes %d calls a minute, of which %d are counted", policy.MaxRate, quota.MaxPerMinute)
+	}
+	v, _ := counted(t)
+	setPolicy(t, v, api.PolicyChange{Capability: "acme/all", RatePerMinute: ptr(policy.MaxRate), RatePerCallerPerMinute: ptr(policy.MaxRate)})
+	mustInvoke(t, v, get("acme/all", "/status/200"))
 }

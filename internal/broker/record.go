@@ -38,8 +38,9 @@ func (p *plan) record(event string) audit.Record {
 		r.Method = p.request.Method()
 	}
 	if c := p.credential; c != nil {
-		r.Credential, r.Scope, r.Binding = c.ID, c.Scope, p.binding
+		r.Credential, r.Scope = c.ID, c.Scope
 	}
+	r.Binding = p.binding
 	if n := min(len(p.grants), audit.MaxGrants); n > 0 {
 		r.Grants = make([]string, n)
 		for i := range r.Grants {

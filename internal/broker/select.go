@@ -69,7 +69,7 @@ func (ix *index) choose(s *subject, one *capability, named string) (choice, erro
 		}
 		return c.choice(one, grants)
 	}
-	bound, err := ix.bindings.of(s, one.id)
+	bound, err := ix.bindingOf(s, one)
 	switch {
 	case err != nil:
 		return choice{}, err
@@ -121,14 +121,15 @@ func chooseAmong(here []*credential, one *capability, grants []api.Grant) (choic
 }
 
 // chooseBound uses the credential that a binding names, or none: another
-// account would not be what the operator decided.
+// account would not be what the operator decided. The binding is in the choice
+// also where it leads nowhere.
 func (ix *index) chooseBound(s *subject, one *capability, b *api.Binding) (choice, error) {
 	c, grants := ix.visible(s, one, b.Credential)
 	if c == nil {
 		if !s.caller.Operator {
-			return choice{}, nothingFor(one, s.context)
+			return choice{binding: b.ID}, nothingFor(one, s.context)
 		}
-		return choice{}, api.Errorf(api.CredentialNotFound, "binding %s says that %s uses credential %s, which is not there for %s in scope %s",
+		return choice{binding: b.ID}, api.Errorf(api.CredentialNotFound, "binding %s says that %s uses credential %s, which is not there for %s in scope %s",
 			b.ID, one.id, quoted(b.Credential), one.provider.id, s.context).
 			WithHint("aivault capability unbind %s", b.ID)
 	}

@@ -25,6 +25,7 @@ type plan struct {
 	who     *audit.Caller
 	call    *api.Call
 	asking  bool // the call is explained, not made
+	empty   bool // there is no vault yet; only while asking
 
 	index      *index
 	log        *audit.Log
@@ -135,6 +136,12 @@ func (b *Broker) checkProcess(context.Context, *plan) error {
 
 func (b *Broker) openVault(ctx context.Context, p *plan) (err error) {
 	if p.index, err = b.index(ctx); err != nil {
+		if p.asking && b.vault.CanCreate() == nil {
+			// There is no vault yet. What the registry alone says of the call
+			// can be told, up to the credential that is missing.
+			p.index, p.empty = newIndex(b.catalog, nil), true
+			return nil
+		}
 		return err
 	}
 	p.log, err = b.vault.AuditOf(p.index.snapshot)
@@ -152,7 +159,7 @@ func (b *Broker) readContext(_ context.Context, p *plan) (err error) {
 }
 
 func (b *Broker) findTarget(_ context.Context, p *plan) (err error) {
-	p.subject = *p.index.subject(p.caller, p.context, p.started)
+	p.subject = *p.index.subject(p.caller, p.context, b.clock())
 	p.target, err = p.index.find(&p.subject, p.call.Capability)
 	return err
 }

@@ -73,7 +73,7 @@ func (ix *index) findPattern(s *subject, id string) (*target, error) {
 		if !grant.Match(id, member) {
 			continue
 		}
-		if one := ix.capability(member); one.provider.id == name && s.knows(one) {
+		if one := ix.capability(member); s.knows(one) {
 			t.members = append(t.members, one)
 		}
 	}

@@ -396,7 +396,7 @@ func TestNoCallUsesAnotherTenantsSecret(t *testing.T) {
 			w, err = drawWorld(rt, tx)
 			return err
 		})
-		for range 40 {
+		for range 25 {
 			who := grant.Caller{UID: uint32(rapid.IntRange(1, 3).Draw(rt, "uid")), GID: uint32(rapid.IntRange(11, 13).Draw(rt, "gid"))}
 			who.Groups = append([]uint32{}, rapid.SliceOfN(rapid.SampledFrom([]uint32{11, 12, 14}), 0, 2).Draw(rt, "groups")...)
 			call := get("", "")

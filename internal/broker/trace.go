@@ -8,6 +8,9 @@ import "fmt"
 func (p *plan) foundProcess() string { return "may make calls" }
 
 func (p *plan) foundVault() string {
+	if p.empty {
+		return "there is none yet: judged by the registry alone"
+	}
 	return fmt.Sprintf("unlocked, generation %d", p.index.snapshot.Generation())
 }
 

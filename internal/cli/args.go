@@ -39,7 +39,11 @@ func (a *idArg) get(args []string) (string, error) {
 		return "", api.Errorf(api.InvalidRequest, "too many arguments: give one %s; a value comes from the prompt, a pipe or --%s", a.noun, a.value.fileFlag)
 	}
 	if len(args) > 1 {
-		return "", api.Errorf(api.InvalidRequest, "too many arguments: give one %s", a.noun)
+		what := a.noun
+		if what == "pattern" { // of which the shell makes file names
+			what += ", in quotes where it has a *"
+		}
+		return "", api.Errorf(api.InvalidRequest, "too many arguments: give one %s", what)
 	}
 	id := ""
 	for _, v := range append(append([]string(nil), args...), a.given...) {

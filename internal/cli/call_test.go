@@ -157,13 +157,18 @@ func TestPrepareCallRefuses(t *testing.T) {
 		{"global with an id", []string{"a/b", "--scope", "global", "--workspace-id", "w"}, "exclude each other"},
 		{"global with an envelope's id", []string{"a/b", "--scope", "global", "--request", `{"workspaceId":"w","request":{}}`}, "is for a workspace"},
 		{"another workspace", []string{"a/b", "--workspace-id", "w", "--request", `{"workspaceId":"x","request":{}}`}, "different"},
+		{"the variable's group in another workspace", []string{"a/b", "--scope", "group", "--workspace-id", "w2"}, "needs --workspace-id and --group-id"},
 		{"an empty workspace", []string{"a/b", "--workspace-id", ""}, "is empty"},
 		{"no such workspace", []string{"a/b", "--workspace-id", "../x"}, "cannot be"},
 		{"an empty credential", []string{"a/b", "--credential", ""}, "is empty"},
 		{"standard input twice", []string{"a/b", "--multipart-file", "a=-", "--multipart-file", "b=-"}, "both read standard input"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o, _, _ := testOptions(t, strings.NewReader(""))
+			var environ []string
+			if strings.Contains(c.name, "variable") {
+				environ = []string{"AIVAULT_WORKSPACE_ID=w1", "AIVAULT_GROUP_ID=g1"}
+			}
+			o, _, _ := testOptions(t, strings.NewReader(""), environ...)
 			_, err := prepareArgs(t, o, c.args...)
 			if api.CodeOf(err) != api.InvalidRequest || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v", err)

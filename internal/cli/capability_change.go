@@ -51,7 +51,8 @@ func newCapabilityCreate(o *Options) *cobra.Command {
 
 func newCapabilityDelete(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete CAPABILITY", Aliases: []string{"rm"},
+		ValidArgsFunction: o.completeAnyCapability,
+		Use:               "delete CAPABILITY", Aliases: []string{"rm"},
 		Short: "Delete a capability that capability create made",
 	}
 	ref := newIDArg(cmd, "capability", "id", "capability")

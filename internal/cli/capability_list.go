@@ -152,7 +152,8 @@ func capabilityState(c api.CapabilitySummary) string {
 	case c.Ready:
 		return "ready"
 	case c.Reason != "":
-		return c.Reason
+		short, _, _ := strings.Cut(c.Reason, ": --host ") // which describe shows
+		return short
 	}
 	return "not ready"
 }

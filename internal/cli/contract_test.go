@@ -167,8 +167,24 @@ func TestTenantCommand(t *testing.T) {
 	s := api.Secret{Name: "JIRA_EMAIL", PinnedProvider: "jira", Scope: "group:w:g"}
 	all := []api.Secret{s, {Name: "a b", PinnedProvider: "jira", Scope: "group:w:g"}, {Name: "C", PinnedProvider: "jira", Scope: "global"}, {Name: "D", PinnedProvider: "x", Scope: "group:w:g"}}
 	const want = "aivault credential create jira --secret JIRA_EMAIL --secret 'a b' --host {site}.atlassian.net --workspace-id w --group-id g"
-	if got := tenantCommand(s, all, waitingHost([]string{"X", "--host {site}.atlassian.net (the site)"})); got != want {
+	if got := tenantCommand(s, all, nil, waitingHost([]string{"X", "--host {site}.atlassian.net (the site)"})); got != want {
 		t.Errorf("%s", got)
+	}
+	// An id that is taken is none to hint at.
+	for _, c := range []struct {
+		scope string
+		taken []api.Credential
+		want  string
+	}{
+		{"group:w:g", []api.Credential{{ID: "jira"}}, "jira-w-g --provider jira"},
+		{"workspace:w", []api.Credential{{ID: "jira"}, {ID: "jira-w"}}, "jira-w-2 --provider jira"},
+		{"global", []api.Credential{{ID: "jira"}, {ID: "jira-2"}}, "jira-3 --provider jira"},
+		{"workspace:w", []api.Credential{{ID: "other"}}, "jira"},
+	} {
+		s := api.Secret{Name: "N", PinnedProvider: "jira", Scope: c.scope}
+		if got := tenantCommand(s, []api.Secret{s}, c.taken, "h"); !strings.HasPrefix(got, "aivault credential create "+c.want+" --secret N --host h") {
+			t.Errorf("%s: %s", c.scope, got)
+		}
 	}
 	if got := waitingHost([]string{"OTHER_KEY"}); got != "" {
 		t.Errorf("%q", got)

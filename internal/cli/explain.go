@@ -17,8 +17,8 @@ func newExplain(o *Options) *cobra.Command {
 		Long: "Takes what invoke takes and decides it in the same way, without calling: every check in order,\n" +
 			"the first that fails, the capability that would have allowed it, and the command that would\n" +
 			"change it. Nothing is counted against a limit. The exit status is 0 when the call would go\n" +
-			"out, else the one that the call would have. A caller who is no operator learns that much and\n" +
-			"no more. --output and --fail are about an answer; there is none.",
+			"out, else the one that the call would have; and 0 where there is no vault yet, since then the\n" +
+			"registry alone is asked. A caller who is no operator learns that much and no more. --output and --fail are about an answer; there is none.",
 		Example: "  aivault explain openai/chat-completions --body '{\"model\":\"gpt-5.2\",\"messages\":[]}'\n" +
 			"  aivault explain github/repos-read -X DELETE --path /repos/cli/cli     # exit 3",
 		ValidArgsFunction: o.completeAnyCapability,
@@ -56,7 +56,7 @@ func (o *Options) printExplanation(e api.Explanation) error {
 		err = o.printExplained(e)
 	}
 	switch {
-	case err != nil || e.Allowed:
+	case err != nil || e.Allowed || e.NoVault: // without a vault there is nothing that a call could fail at
 		return err
 	case e.Error == nil:
 		return exitStatus(api.OutcomeOf(api.Internal).Exit)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/grant"
 )
 
 // grantFlags are the flags of `grant add`.
@@ -30,7 +32,7 @@ func newGrantAdd(o *Options) *cobra.Command {
 		Example: "  aivault grant add --uid 2001 --capability 'openai/*' --rate-limit-per-minute 30\n" +
 			"  aivault grant add --uid 2002 --capability '*-read' --expires 8h\n" +
 			"  aivault grant add --group-name daemon --capability openai/chat-completions --workspace-id acme --strict-scope",
-		Args: noArgs,
+		Args: patternsByFlag,
 	}
 	g := newGrantFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -43,7 +45,10 @@ func newGrantAdd(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return o.printGrantAdded(added)
+			if err := o.printGrantAdded(added); err != nil {
+				return err
+			}
+			return o.noticeNoMatch(cmd.Context(), c, added.Capabilities)
 		})
 	}
 	return cmd
@@ -103,5 +108,32 @@ func (o *Options) printGrantAdded(g api.Grant) error {
 		line += ", until " + rfc3339(g.ExpiresAtMs)
 	}
 	o.say("Grant added: %s for %s: %s", g.ID, consumerText(&g.Consumer), line)
+	return nil
+}
+
+// patternsByFlag is noArgs for a command that takes patterns by a flag. What
+// comes beside it is most often what the shell made of a *.
+func patternsByFlag(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return api.Errorf(api.InvalidRequest, "%s takes no arguments, only flags; a pattern with * is quoted: --capability 'openai/*'", cmd.CommandPath())
+	}
+	return nil
+}
+
+// noticeNoMatch says which patterns match no capability that there is: a later
+// one may be meant, but a slip of the pen is more likely.
+func (o *Options) noticeNoMatch(ctx context.Context, c *client.Client, patterns []string) error {
+	if !slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(p, "*") }) {
+		return nil // what names one exists
+	}
+	list, err := c.Capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range patterns {
+		if !slices.ContainsFunc(list.Capabilities, func(s api.CapabilitySummary) bool { return grant.Match(p, s.ID) }) {
+			o.notice("%s matches no capability that there is", p)
+		}
+	}
 	return nil
 }

@@ -226,7 +226,7 @@ func (m *markdown) items(n *mdNode, indent int) {
 // text writes a text of several lines, or one that is the answer.
 func (m *markdown) text(s string) {
 	info := "text"
-	if lines := strings.Count(s, "\n"); lines > 0 && lines == strings.Count(s, "\r\n") && lines == strings.Count(s, "\r") {
+	if lines := strings.Count(s, "\n"); lines > 0 && lines == strings.Count(s, "\r\n") {
 		info, s = info+" crlf", strings.ReplaceAll(s, "\r\n", "\n")
 	}
 	if !fitForFence(s) {

@@ -66,7 +66,7 @@ func (s *scopeFlags) check(cmd *cobra.Command) error {
 	}
 	err := api.Errorf(api.InvalidRequest, "--scope cannot be %+.80q: it takes global, workspace or group", s.kind)
 	if scope, ok := grant.ParseScope(s.kind); ok {
-		return err.WithHint("%s", scopeArgs(scope))
+		return err.WithHint("in its place write %s", scopeArgs(scope))
 	}
 	return err
 }

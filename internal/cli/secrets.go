@@ -14,7 +14,7 @@ func newSecrets(o *Options) *cobra.Command {
 	cmd := newGroup("secrets", "Store, list, rotate and delete secrets; none is ever printed", "secret")
 	cmd.Long = "Secrets are stored sealed and used by the daemon alone: no command, API, log or error prints\none. A secret with a name that the registry knows (OPENAI_API_KEY) is pinned to its provider,\nand its capabilities are ready at once."
 	cmd.AddCommand(newSecretsCreate(o), newSecretsList(o), newSecretsUpdate(o), newSecretsRotate(o), newSecretsDelete(o),
-		newSecretsAttach(o), newSecretsDetach(o))
+		newSecretsAttach(o), newSecretsDetach(o), newSecretsImport(o))
 	for _, word := range []string{"get", "show", "reveal", "export"} {
 		cmd.AddCommand(newNever(word))
 	}

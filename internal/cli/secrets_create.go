@@ -100,8 +100,9 @@ func createdLines(s api.Secret) []string {
 
 func newSecretsRotate(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rotate SECRET",
-		Short: "Replace a secret's value; its name, pin and credentials stay",
+		ValidArgsFunction: o.completeSecret,
+		Use:               "rotate SECRET",
+		Short:             "Replace a secret's value; its name, pin and credentials stay",
 		Example: "  aivault secrets rotate OPENAI_API_KEY\n" +
 			"  aivault secrets rotate OPENAI_API_KEY --value-file new-key.txt",
 	}
@@ -129,9 +130,10 @@ func newSecretsRotate(o *Options) *cobra.Command {
 func newSecretsUpdate(o *Options) *cobra.Command {
 	var r api.SecretUpdate
 	cmd := &cobra.Command{
-		Use:     "update SECRET",
-		Short:   "Rename a secret, or change its aliases; its value and pin stay",
-		Example: "  aivault secrets update OPENAI_API_KEY --alias OPENAI_KEY\n  aivault secrets update old-name --new-name new-name",
+		ValidArgsFunction: o.completeSecret,
+		Use:               "update SECRET",
+		Short:             "Rename a secret, or change its aliases; its value and pin stay",
+		Example:           "  aivault secrets update OPENAI_API_KEY --alias OPENAI_KEY\n  aivault secrets update old-name --new-name new-name",
 	}
 	ref := newIDArg(cmd, "secret", "id", "name")
 	cmd.Flags().StringVar(&r.NewName, "new-name", "", "the new `NAME`")
@@ -160,7 +162,8 @@ func newSecretsUpdate(o *Options) *cobra.Command {
 
 func newSecretsDelete(o *Options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "delete SECRET", Aliases: []string{"rm"},
+		ValidArgsFunction: o.completeSecret,
+		Use:               "delete SECRET", Aliases: []string{"rm"},
 		Short: "Delete a secret and the credentials that it made",
 	}
 	ref := newIDArg(cmd, "secret", "id", "name")
@@ -180,6 +183,9 @@ func newSecretsDelete(o *Options) *cobra.Command {
 			o.say("Secret deleted: %s", d.Secret.Name)
 			for _, cred := range d.Credentials {
 				o.say("Credential removed: %s", cred)
+			}
+			if d.Notice != "" {
+				o.notice("%s", d.Notice)
 			}
 			return nil
 		})

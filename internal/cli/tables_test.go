@@ -14,7 +14,7 @@ func TestCapabilityListShowsWhatIsOff(t *testing.T) {
 		Capabilities: []api.CapabilitySummary{
 			{ID: "github/a", Provider: "github", Ready: true, Access: "read", Methods: []string{"GET"}, Description: "A"},
 			{ID: "github/b", Provider: "github", Off: true, Access: "admin", Methods: []string{"PUT"}, Description: "B", Reason: "off"},
-			{ID: "github/c", Provider: "github", Access: "read", Methods: []string{"GET"}, Reason: "waiting for X"},
+			{ID: "github/c", Provider: "github", Access: "read", Methods: []string{"GET"}, Reason: "waiting for X and a host: --host {x}.github.test"},
 			{ID: "slack/d", Provider: "slack", Off: true, Access: "admin", Methods: []string{"PUT"}, Description: "D"},
 		},
 		Sets: []api.CapabilitySet{
@@ -38,20 +38,20 @@ github/b    admin   PUT      off    B
 SET       STATE  MEMBERS  DESCRIPTION
 github/s  ready  2        S
 ` + available},
-		{listFlags{all: true}, `CAPABILITY  ACCESS  METHODS  STATE          DESCRIPTION
-github/a    read    GET      ready          A
-github/b    admin   PUT      off            B
-github/c    read    GET      waiting for X
-slack/d     admin   PUT      off            D
+		{listFlags{all: true}, `CAPABILITY  ACCESS  METHODS  STATE                     DESCRIPTION
+github/a    read    GET      ready                     A
+github/b    admin   PUT      off                       B
+github/c    read    GET      waiting for X and a host
+slack/d     admin   PUT      off                       D
 
 SET       STATE      MEMBERS  DESCRIPTION
 github/s  ready      2        S
 slack/s   not ready  1        T
 ` + available},
-		{listFlags{search: "t"}, `CAPABILITY  ACCESS  METHODS  STATE          DESCRIPTION
-github/a    read    GET      ready          A
-github/b    admin   PUT      off            B
-github/c    read    GET      waiting for X
+		{listFlags{search: "t"}, `CAPABILITY  ACCESS  METHODS  STATE                     DESCRIPTION
+github/a    read    GET      ready                     A
+github/b    admin   PUT      off                       B
+github/c    read    GET      waiting for X and a host
 
 SET       STATE      MEMBERS  DESCRIPTION
 github/s  ready      2        S

@@ -164,6 +164,16 @@ func TestPermitsListsAll(t *testing.T) {
 	}
 }
 
+// What is no pattern names nothing, whoever put it there.
+func TestNoPatterns(t *testing.T) {
+	a := NewRules(api.GrantAllow, []api.Grant{{ID: "a", Consumer: uid(1), Capabilities: []string{"B/*", "**", "", "C/x", "a/b/c", "a", "x/*/y"}}}).Of(Caller{UID: 1})
+	for _, id := range []string{"B/x", "C/x", "a/b", "a/b/c", "a", "", "x/z/y", "**"} {
+		if a.Knows(id, now) || a.Reaches(id, Global, now) {
+			t.Errorf("%q is known", id)
+		}
+	}
+}
+
 // What the maker of the rules does with its grants later changes nothing.
 func TestRulesAreTheirOwn(t *testing.T) {
 	grants := []api.Grant{{ID: "a", Consumer: uid(1), Capabilities: []string{"a/b"}, ExpiresAtMs: 5}}

@@ -49,7 +49,7 @@ func validPart(s string, most int) bool {
 // Match says whether a pattern matches a capability's id. What is no pattern
 // matches nothing.
 func Match(pattern, id string) bool {
-	return ValidPattern(pattern) && glob(pattern, id)
+	return glob(pattern, id) && ValidPattern(pattern) // in this order: most don't match
 }
 
 // Covers says whether one of the patterns matches id.
@@ -62,7 +62,7 @@ func Covers(patterns []string, id string) bool {
 	return false
 }
 
-// glob matches a valid pattern. Each text between two '*' is looked for once,
+// glob matches a pattern, valid or not. Each text between two '*' is looked for once,
 // from left to right: the leftmost place is as good as any other, because
 // what follows it only has more room.
 func glob(pattern, id string) bool {

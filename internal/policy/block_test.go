@@ -103,7 +103,7 @@ func TestBlockRefusesWhatIsNoJSON(t *testing.T) {
 	for _, in := range []string{
 		" ", "\n", "\xef\xbb\xbf{}", "\x00", "{", "}", "]", "[", `{"a"}`, `{"a":}`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{,"a":1}`, `{"a" 1}`, `{"a":1 "b":2}`, `{"a":1]`, `[1}`, `[1,]`, `[,1]`, `[1 2]`, `{a:1}`, `{'a':1}`,
 		`{1:2}`, `{"a"::1}`, `{"a":1,,"b":2}`, `{"a":1}{"secret":2}`, `{} {}`, `1 2`, `{"a":1}x`, `"`, `"a`, `"\`, `"\x"`, `"\u12"`, `"\u12g4"`, "\"\n\"", "\"\x00\"", "\"\x1f\"", `01`, `-`, `+1`, `1.`, `.5`, `1.e1`, `1e`, `1e+`, `--1`, `0x1`, `1_0`, `-01`, `00`,
-		`1.5.5`, `1e5e5`, `1e5.5`, `NaN`, `Infinity`, `nul`, `nulll`, `True`, `tru`, `truex`, `/**/{}`, `{"a":1/**/}`, "{\"a\":1}\x00", "\"\xff\"", "\"\xc0\xaf\"", "\"\xc3\"", "\"\xe0\x80\xaf\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf8\x88\x80\x80\x80\"", "{\"\xc1\xb3ecret\":1}",
+		`1.5.5`, `1e5e5`, `1e5.5`, `NaN`, `Infinity`, `nul`, `nulll`, `True`, `tru`, `truex`, `/**/{}`, `{"a":1/**/}`, "{\"a\":1}\x00", "\"\xff\"", "\"\xc0\xaf\"", "\"\xc3\"", "\"\xe0\x80\xaf\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf8\x88\x80\x80\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xff\x80\x80\x80\"", "{\"\xc1\xb3ecret\":1}",
 		"{\"s\xffecret\":1}", "\xff\xfe{\x00}\x00", "data: {}\n\n", "<html></html>", `)]}',{"a":1}`, `callback({"secret":1})`, "{\"a\":\"\xe2\x82\"}", "{\u00a0}", "{\v}", "1\f", deep + "[" + strings.Repeat("]", maxNesting+1),
 	} {
 		out, err := block(l, in)
@@ -189,7 +189,7 @@ func (e *endless) Read(p []byte) (int, error) {
 // Strings, names, numbers, white space and members without end need no memory.
 func TestBlockIsBounded(t *testing.T) {
 	l := blocking(t, "secret")
-	const times, size = 1000, 64 << 10
+	const times, size = 64, 64 << 10
 	for what, e := range map[string]*endless{
 		"a string":             {`{"a":"`, strings.Repeat("x", size), `"}`, times},
 		"a removed string":     {`{"secret":"`, strings.Repeat("\\u0041é", size/8), `"}`, times},

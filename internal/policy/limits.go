@@ -16,7 +16,7 @@ const MaxInspected = 16 << 20
 
 // Bounds of a policy. What is longer is a mistake: every call pays for it.
 const (
-	MaxRate       = 100_000 // calls a minute
+	MaxRate       = 60_000  // calls a minute: as many as quota counts
 	maxLimitNames = 256     // of one list
 	maxLimitName  = 256     // bytes of a field's or a parameter's name
 	maxRequired   = 64      // fields that a body must have

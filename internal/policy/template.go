@@ -42,17 +42,18 @@ func (c *Capability) WithHosts(hosts []string) (*Capability, error) {
 	return &filled, nil
 }
 
-// fillParams puts the same text in place of each parameter of a host.
+// fillParams puts the same text in place of each parameter of a host. Braces
+// that are left over are for ParseHost to refuse.
 func fillParams(host, text string) (string, bool) {
 	var b strings.Builder
 	for {
 		before, rest, ok := strings.Cut(host, "{")
 		b.WriteString(before)
 		if !ok {
-			return b.String(), !strings.Contains(before, "}")
+			return b.String(), true
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		if !closed || strings.Contains(before, "}") || !paramName(name) {
+		if !closed || !paramName(name) {
 			return "", false
 		}
 		b.WriteString(text)
