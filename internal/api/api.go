@@ -134,6 +134,16 @@ type Problem struct {
 	Hint string `json:"hint,omitzero"`
 }
 
+// CapabilityQuery chooses what GET /aivault/capabilities lists; the zero value
+// is everything.
+type CapabilityQuery struct {
+	Provider string // of this provider alone
+	Usable   bool   // what is ready, and what is off though there is a credential
+}
+
+// ShowUsable is the value of the query's show that Usable stands for.
+const ShowUsable = "usable"
+
 // CapabilityList is the answer of GET /aivault/capabilities.
 type CapabilityList struct {
 	Capabilities []CapabilitySummary `json:"capabilities"`

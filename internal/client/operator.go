@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"moldable.sh/aivault/internal/api"
@@ -20,6 +21,22 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 // Capabilities lists what can be called, and what could be.
 func (c *Client) Capabilities(ctx context.Context) (api.CapabilityList, error) {
 	return ask[api.CapabilityList](ctx, c, c.calls, get, api.RouteCapabilities, nil)
+}
+
+// CapabilitiesBy lists a part of it.
+func (c *Client) CapabilitiesBy(ctx context.Context, q api.CapabilityQuery) (api.CapabilityList, error) {
+	values := url.Values{}
+	if q.Usable {
+		values.Set("show", api.ShowUsable)
+	}
+	if q.Provider != "" {
+		values.Set("provider", q.Provider)
+	}
+	route := api.RouteCapabilities
+	if len(values) > 0 {
+		route += "?" + values.Encode()
+	}
+	return ask[api.CapabilityList](ctx, c, c.calls, get, route, nil)
 }
 
 // Capability describes one capability.

@@ -186,7 +186,7 @@ func TestEveryStructIsDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	notInJSON := map[string]bool{"Outcome": true}
+	notInJSON := map[string]bool{"Outcome": true, "CapabilityQuery": true}
 	n := 0
 	for _, path := range files {
 		if strings.HasSuffix(path, "_test.go") {

@@ -25,7 +25,11 @@ func (h *handler) table() []route {
 		{post, api.RouteExplain, false, (*exchange).explain},
 		{get, api.RouteStatus, false, (*exchange).showStatus},
 		{get, api.RouteCapabilities, false, func(x *exchange) error {
-			return reply(x)(h.cfg.Broker.Capabilities(x.r.Context(), x.who))
+			q, err := capabilityQuery(x.r)
+			if err != nil {
+				return err
+			}
+			return reply(x)(h.cfg.Broker.CapabilitiesBy(x.r.Context(), x.who, q))
 		}},
 		{get, capability, false, func(x *exchange) error {
 			return reply(x)(h.cfg.Broker.Capability(x.r.Context(), x.who, x.param))
