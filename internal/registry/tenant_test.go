@@ -376,6 +376,7 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"home-assistant", "homeassistant.local:8123", "host=homeassistant.local:8123", "homeassistant.local:8123"},
 		{"jira", "acme.atlassian.net", "site=acme", "acme.atlassian.net"},
 		{"mailchimp", "us21.api.mailchimp.com", "", "us21.api.mailchimp.com"},
+		{"mattermost", "chat.example.com", "host=chat.example.com", "chat.example.com"},
 		{"sendgrid", "api.eu.sendgrid.com", "", "api.eu.sendgrid.com"},
 		{"shopify", "my-store.myshopify.com", "shop=my-store", "my-store.myshopify.com"},
 		{"supabase", "abcdefghijklmnopqrst.supabase.co", "project_ref=abcdefghijklmnopqrst", "abcdefghijklmnopqrst.supabase.co"},
@@ -406,6 +407,7 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"upstash-redis", "us1-merry-cat-32748.upstash.io", "endpoint=us1-merry-cat-32748", "us1-merry-cat-32748.upstash.io"},
 		{"weaviate", "weaviate.example.com:8080", "host=weaviate.example.com:8080", "weaviate.example.com:8080"},
 		{"zilliz", "milvus.example.com:19530", "host=milvus.example.com:19530", "milvus.example.com:19530"},
+		{"zulip", "acme.zulipchat.com", "org=acme", "acme.zulipchat.com"},
 	} {
 		p := r.Provider(c.id)
 		checked[c.id] = true
