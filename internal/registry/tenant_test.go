@@ -376,6 +376,7 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"home-assistant", "homeassistant.local:8123", "host=homeassistant.local:8123", "homeassistant.local:8123"},
 		{"jira", "acme.atlassian.net", "site=acme", "acme.atlassian.net"},
 		{"mailchimp", "us21.api.mailchimp.com", "", "us21.api.mailchimp.com"},
+		{"mastodon", "mastodon.social", "host=mastodon.social", "mastodon.social"},
 		{"mattermost", "chat.example.com", "host=chat.example.com", "chat.example.com"},
 		{"sendgrid", "api.eu.sendgrid.com", "", "api.eu.sendgrid.com"},
 		{"shopify", "my-store.myshopify.com", "shop=my-store", "my-store.myshopify.com"},
