@@ -409,6 +409,11 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"weaviate", "weaviate.example.com:8080", "host=weaviate.example.com:8080", "weaviate.example.com:8080"},
 		{"zilliz", "milvus.example.com:19530", "host=milvus.example.com:19530", "milvus.example.com:19530"},
 		{"zulip", "acme.zulipchat.com", "org=acme", "acme.zulipchat.com"},
+		{"cloudinary", "api-eu.cloudinary.com", "", "api-eu.cloudinary.com"},
+		{"n8n", "n8n.example.com:5678", "host=n8n.example.com:5678", "n8n.example.com:5678"},
+		{"paddle", "sandbox-api.paddle.com", "", "sandbox-api.paddle.com"},
+		{"typeform", "api.eu.typeform.com", "", "api.eu.typeform.com"},
+		{"woocommerce", "shop.example.com", "host=shop.example.com", "shop.example.com"},
 	} {
 		p := r.Provider(c.id)
 		checked[c.id] = true
