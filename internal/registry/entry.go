@@ -41,7 +41,7 @@ func (e *entry) decode(file string, data []byte) {
 		return
 	}
 	if p.ID != e.ID || len(p.Capabilities) != e.Capabilities {
-		e.fail(fmt.Errorf("registry: %s is not what the index says", file))
+		e.fail(fmt.Errorf("registry: %s is not what the index of the registry says", file))
 		return
 	}
 	e.take(p)

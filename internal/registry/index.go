@@ -26,17 +26,24 @@ func (p *Provider) summary() Summary {
 		ID: p.ID, Title: p.Title, Capabilities: len(p.Capabilities), GetKey: p.GetKey, Secrets: p.Secrets,
 		First: p.firstSecrets(), HostPatterns: p.HostPatterns,
 	}
-	for i := range p.Logins {
-		s.AuthHeaders = append(s.AuthHeaders, p.Logins[i].authHeaders()...)
-	}
-	slices.Sort(s.AuthHeaders)
-	s.AuthHeaders = slices.Compact(s.AuthHeaders)
+	s.AuthHeaders = p.AuthHeaders()
 	for _, h := range p.allHosts() {
 		if !strings.Contains(h, "{") {
 			s.Hosts = append(s.Hosts, h)
 		}
 	}
 	return s
+}
+
+// AuthHeaders lists the headers that the provider's logins set, in lower case
+// with '-' for '_', sorted.
+func (p *Provider) AuthHeaders() []string {
+	var names []string
+	for i := range p.Logins {
+		names = append(names, p.Logins[i].authHeaders()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // firstSecrets names what to store for the provider's first login that this
