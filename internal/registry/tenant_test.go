@@ -370,12 +370,16 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 	r := load(t)
 	checked := map[string]bool{}
 	for _, c := range []struct{ id, host, tenant, filled string }{
+		{"activecampaign", "acme.api-us1.com", "account=acme", "acme.api-us1.com"},
 		{"azure-openai", "acme.openai.azure.com", "resource=acme", "acme.openai.azure.com"},
+		{"customerio", "api-eu.customer.io", "", "api-eu.customer.io"},
 		{"datadog", "api.us5.datadoghq.com", "", "http-intake.logs.us5.datadoghq.com"},
+		{"freshdesk", "acme.freshdesk.com", "domain=acme", "acme.freshdesk.com"},
 		{"grafana", "acme.grafana.net", "stack=acme", "acme.grafana.net"},
 		{"home-assistant", "homeassistant.local:8123", "host=homeassistant.local:8123", "homeassistant.local:8123"},
 		{"jira", "acme.atlassian.net", "site=acme", "acme.atlassian.net"},
 		{"mailchimp", "us21.api.mailchimp.com", "", "us21.api.mailchimp.com"},
+		{"mailjet", "api.us.mailjet.com", "", "api.us.mailjet.com"},
 		{"mastodon", "mastodon.social", "host=mastodon.social", "mastodon.social"},
 		{"mattermost", "chat.example.com", "host=chat.example.com", "chat.example.com"},
 		{"sendgrid", "api.eu.sendgrid.com", "", "api.eu.sendgrid.com"},
@@ -414,6 +418,10 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"paddle", "sandbox-api.paddle.com", "", "sandbox-api.paddle.com"},
 		{"typeform", "api.eu.typeform.com", "", "api.eu.typeform.com"},
 		{"woocommerce", "shop.example.com", "host=shop.example.com", "shop.example.com"},
+		{"mercury", "api-sandbox.mercury.com", "", "api-sandbox.mercury.com"},
+		{"paypal", "api-m.sandbox.paypal.com", "", "api-m.sandbox.paypal.com"},
+		{"polygon", "api.polygon.io", "", "api.polygon.io"},
+		{"wise", "api.wise-sandbox.com", "", "api.wise-sandbox.com"},
 	} {
 		p := r.Provider(c.id)
 		checked[c.id] = true
