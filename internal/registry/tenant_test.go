@@ -382,6 +382,8 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"mailjet", "api.us.mailjet.com", "", "api.us.mailjet.com"},
 		{"mastodon", "mastodon.social", "host=mastodon.social", "mastodon.social"},
 		{"mattermost", "chat.example.com", "host=chat.example.com", "chat.example.com"},
+		{"pipedrive", "acme.pipedrive.com", "company=acme", "acme.pipedrive.com"},
+		{"salesforce", "acme.my.salesforce.com", "mydomain=acme", "acme.my.salesforce.com"},
 		{"sendgrid", "api.eu.sendgrid.com", "", "api.eu.sendgrid.com"},
 		{"shopify", "my-store.myshopify.com", "shop=my-store", "my-store.myshopify.com"},
 		{"supabase", "abcdefghijklmnopqrst.supabase.co", "project_ref=abcdefghijklmnopqrst", "abcdefghijklmnopqrst.supabase.co"},
@@ -422,6 +424,8 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"paypal", "api-m.sandbox.paypal.com", "", "api-m.sandbox.paypal.com"},
 		{"polygon", "api.polygon.io", "", "api.polygon.io"},
 		{"wise", "api.wise-sandbox.com", "", "api.wise-sandbox.com"},
+		{"alchemy", "eth-mainnet.g.alchemy.com", "", "eth-mainnet.g.alchemy.com"},
+		{"coingecko", "pro-api.coingecko.com", "", "pro-api.coingecko.com"},
 	} {
 		p := r.Provider(c.id)
 		checked[c.id] = true
