@@ -444,7 +444,9 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		if p.SelfHosted {
 			continue
 		}
-		if owner, _ := r.HostProvider(c.host); owner != c.id {
+		if owner, _ := r.HostProvider(c.host); owner == "" {
+			t.Errorf("%s belongs to nobody", c.host)
+		} else if _, too := r.Provider(owner).MatchHost(c.host); owner != c.id && !too { // some share their tenants' hosts
 			t.Errorf("%s belongs to %q", c.host, owner)
 		}
 		_, suffix, _ := strings.Cut(c.host, ".")
