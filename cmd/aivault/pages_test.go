@@ -53,13 +53,16 @@ func preparations() map[string]string {
 		"aivault completion": "mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions",
 		"aivault credential create": "aivault secrets create --name ACME_KEY\naivault secrets create --name ACME_USER\n" +
 			"aivault secrets create --name ACME_PASSWORD\naivault secrets create --name LAB_KEY",
-		"aivault explain":              "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
-		"aivault grant add":            "aivault init",
-		"aivault grant default":        "aivault init",
-		"aivault grant reset":          "aivault init\naivault grant add --uid 2001",
-		"aivault invoke":               "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
-		"aivault json":                 "aivault secrets create --name GITHUB_TOKEN",
-		"aivault markdown":             "aivault secrets create --name GITHUB_TOKEN",
+		"aivault explain":       "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
+		"aivault grant add":     "aivault init",
+		"aivault grant default": "aivault init",
+		"aivault grant reset":   "aivault init\naivault grant add --uid 2001",
+		"aivault invoke":        "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
+		"aivault json":          "aivault secrets create --name GITHUB_TOKEN",
+		"aivault markdown":      "aivault secrets create --name GITHUB_TOKEN",
+		"aivault registry lint": "aivault registry show linear --json >acme.json",
+		"aivault registry test": "aivault registry show linear --json >acme.json\n" +
+			"echo 'allow POST api.linear.app /graphql linear/graphql' >acme.txt",
 		"aivault rotate-master":        "aivault init",
 		"aivault secrets attach-group": "aivault secrets create --name GITHUB_TOKEN",
 		"aivault secrets detach-group": "aivault secrets create --name GITHUB_TOKEN\n" +
@@ -221,7 +224,7 @@ func pages(t *testing.T) []string {
 		}
 		all = append(all, found...)
 	}
-	for _, must := range []string{"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/registry/format.md",
+	for _, must := range []string{"README.md", "CONTRIBUTING.md", "docs/cli.md", "docs/registry/format.md", "docs/registry/contributing.md",
 		"docs/custom-providers.md", "docs/limits.md", "docs/tenants-and-grants.md"} {
 		if !slices.Contains(all, filepath.Join("../..", must)) {
 			t.Fatalf("%s is not among the pages", must)
@@ -313,6 +316,18 @@ type reader struct {
 	env []string
 }
 
+// contribution is the provider file and the requests that the page for
+// contributors shows: its first two fences.
+func contribution(t *testing.T) (provider, requests string) {
+	t.Helper()
+	const page = "docs/registry/contributing.md"
+	fences := strings.Split(readDoc(t, page), "\n```")
+	if len(fences) < 5 || !strings.HasPrefix(fences[1], "json\n") || !strings.HasPrefix(fences[3], "\n") {
+		t.Fatalf("%s does not begin with a file and its requests", page)
+	}
+	return strings.TrimPrefix(fences[1], "json\n") + "\n", fences[3][1:] + "\n"
+}
+
 // newReader has a home, the files that the pages name, and in place of other
 // people's programs scripts that do as much of them as the pages need.
 func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string) *reader {
@@ -333,6 +348,7 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 		t.Fatal(err)
 	}
 	r := &reader{dir: filepath.Join(home, "work"), dev: dev}
+	provider, requests := contribution(t)
 	tools := filepath.Join(home, "tools")
 	for path, text := range map[string]string{
 		"work/typed":        typed,
@@ -342,6 +358,8 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 		"work/new-key.txt":  "new-key\n",
 		"work/talk.mp3":     "sound\n",
 		"work/lab-ca.pem":   string(upstream.CAPEM()),
+		"work/weather.json": provider,
+		"work/weather.txt":  requests,
 		"tools/make": "#!/bin/sh\nfor a; do\n  case $a in *=*) continue ;; esac\n" +
 			"  grep -q \"^$a:\" '" + makefile + "' || { echo \"no target $a\" >&2; exit 2; }\ndone\n",
 		"tools/pass": "#!/bin/sh\necho a-value\n",

@@ -44,6 +44,16 @@ func (c *Client) Capability(ctx context.Context, id string) (api.CapabilityDetai
 	return ask[api.CapabilityDetail](ctx, c, c.calls, get, api.RouteCapabilities+"/"+escape(id), nil)
 }
 
+// Registry lists the providers that the registry describes.
+func (c *Client) Registry(ctx context.Context) (api.RegistryList, error) {
+	return ask[api.RegistryList](ctx, c, c.calls, get, api.RouteRegistry, nil)
+}
+
+// RegistryFile is one provider's file.
+func (c *Client) RegistryFile(ctx context.Context, id string) (api.RawRecord, error) {
+	return ask[api.RawRecord](ctx, c, c.calls, get, api.RouteRegistry+"/"+escape(id), nil)
+}
+
 // The operator's requests: each goes only to a listener that the kernel says
 // runs as this user, as root, or as the user that setup wrote down.
 

@@ -105,6 +105,8 @@ var requests = []struct {
 	{`POST /aivault/grants/default {"default":"deny"}`, func(ctx context.Context, c *Client) error {
 		return only(c.SetGrantDefault(ctx, api.GrantDefault{Default: "deny"}))
 	}},
+	{"GET /aivault/registry", func(ctx context.Context, c *Client) error { return only(c.Registry(ctx)) }},
+	{"GET /aivault/registry/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.RegistryFile(ctx, "a/b")) }},
 	{"GET /aivault/audit?limit=7", func(ctx context.Context, c *Client) error { return only(c.Audit(ctx, 7)) }},
 }
 

@@ -127,7 +127,9 @@ func (c capability) admits(method, target string, headers []api.Header) error {
 // capability's own.
 func (c capability) calls() []Problem {
 	var problems []Problem
-	bad := func(format string, args ...any) { problems = append(problems, Problem{c.ID, fmt.Sprintf(format, args...)}) }
+	bad := func(format string, args ...any) {
+		problems = append(problems, Problem{c.ID, fmt.Sprintf(format, args...)})
+	}
 	method, path := c.DefaultCall()
 	headers := c.matching()
 	if method != "" && path != "" {

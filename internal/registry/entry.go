@@ -12,6 +12,7 @@ import (
 // file once it was decoded.
 type entry struct {
 	Summary
+	made         bool // from a Provider, not from a file
 	once         sync.Once
 	provider     *Provider // after once
 	capabilities map[string]*Capability
@@ -23,25 +24,26 @@ type entry struct {
 // nothing that could be called.
 func (e *entry) decoded() *Provider {
 	e.once.Do(func() {
-		file := e.ID + ".json"
-		data, err := files.Files.ReadFile(file)
+		data, err := files.Files.ReadFile(e.file())
 		if err == nil {
-			e.decode(file, data)
+			e.decode(data)
 			return
 		}
-		e.fail(fmt.Errorf("registry: read %s: %w", file, err))
+		e.fail(fmt.Errorf("registry: read %s: %w", e.file(), err))
 	})
 	return e.provider
 }
 
-func (e *entry) decode(file string, data []byte) {
+func (e *entry) file() string { return e.ID + ".json" }
+
+func (e *entry) decode(data []byte) {
 	p := new(Provider)
 	if err := strictjson.Unmarshal(data, p); err != nil {
-		e.fail(fmt.Errorf("registry: %s: %w", file, err))
+		e.fail(fmt.Errorf("registry: %s: %w", e.file(), err))
 		return
 	}
 	if p.ID != e.ID || len(p.Capabilities) != e.Capabilities {
-		e.fail(fmt.Errorf("registry: %s is not what the index of the registry says", file))
+		e.fail(fmt.Errorf("registry: %s is not what the index of the registry says", e.file()))
 		return
 	}
 	e.take(p)

@@ -136,7 +136,7 @@ func TestABrokenFileBreaksItself(t *testing.T) {
 	} {
 		r := load(t)
 		e := r.byID["openai"]
-		e.once.Do(func() { e.decode("openai.json", []byte(bad)) })
+		e.once.Do(func() { e.decode([]byte(bad)) })
 		p := r.Provider("openai")
 		if p == nil || p.Broken() == nil || !strings.Contains(p.Broken().Error(), "openai.json") {
 			t.Fatalf("%.20q: %v", bad, p)

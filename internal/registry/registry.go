@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"moldable.sh/aivault/internal/strictjson"
 	files "moldable.sh/aivault/registry"
 )
 
@@ -49,7 +50,7 @@ func New(providers ...*Provider) (*Registry, error) {
 		if err := p.check(); err != nil {
 			return nil, fmt.Errorf("registry: %s: %w", quote(p.ID), err)
 		}
-		entries[i] = &entry{Summary: p.summary()}
+		entries[i] = &entry{Summary: p.summary(), made: true}
 		entries[i].once.Do(func() { entries[i].take(p) })
 	}
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.ID, b.ID) })
@@ -157,6 +158,18 @@ func (r *Registry) Provider(id string) *Provider {
 		return e.decoded()
 	}
 	return nil
+}
+
+// File is a provider's file; nil for an id that is not in the registry.
+func (r *Registry) File(id string) ([]byte, error) {
+	e := r.byID[id]
+	switch {
+	case e == nil:
+		return nil, nil
+	case e.made:
+		return strictjson.Marshal(e.provider)
+	}
+	return files.Files.ReadFile(e.file())
 }
 
 // of finds the entry to whose provider an id of a capability or a set belongs.

@@ -34,6 +34,8 @@ func (h *handler) table() []route {
 		{get, capability, false, func(x *exchange) error {
 			return reply(x)(h.cfg.Broker.Capability(x.r.Context(), x.who, x.param))
 		}},
+		{get, api.RouteRegistry, false, func(x *exchange) error { return x.answer(h.cfg.Broker.Registry()) }},
+		{get, api.RouteRegistry + "/{id...}", false, func(x *exchange) error { return reply(x)(h.cfg.Broker.RegistryFile(x.param)) }},
 		{post, api.RouteCapabilities, true, change(a.CreateCapability)},
 		{del, capability, true, about(a.DeleteCapability)},
 		{post, api.RouteCapabilities + "/enable", true, change(a.EnableCapabilities)},
