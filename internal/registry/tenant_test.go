@@ -371,6 +371,17 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 	checked := map[string]bool{}
 	for _, c := range []struct{ id, host, tenant, filled string }{
 		{"activecampaign", "acme.api-us1.com", "account=acme", "acme.api-us1.com"},
+		{"assemblyai", "api.eu.assemblyai.com", "", "llm-gateway.eu.assemblyai.com"},
+		{"confluence", "acme.atlassian.net", "site=acme", "acme.atlassian.net"},
+		{"dashscope", "dashscope-us.aliyuncs.com", "", "dashscope-us.aliyuncs.com"},
+		{"google-vertex", "europe-west4-aiplatform.googleapis.com", "", "europe-west4-aiplatform.googleapis.com"},
+		{"langfuse", "cloud.langfuse.com", "", "cloud.langfuse.com"},
+		{"launchdarkly", "app.eu.launchdarkly.com", "", "app.eu.launchdarkly.com"},
+		{"opsgenie", "api.eu.opsgenie.com", "", "api.eu.opsgenie.com"},
+		{"pagerduty", "api.eu.pagerduty.com", "", "api.eu.pagerduty.com"},
+		{"smartsheet", "api.smartsheet.eu", "", "api.smartsheet.eu"},
+		{"snyk", "api.eu.snyk.io", "", "api.eu.snyk.io"},
+		{"together", "api.together.xyz", "", "api.together.xyz"},
 		{"azure-openai", "acme.openai.azure.com", "resource=acme", "acme.openai.azure.com"},
 		{"contentful", "api.eu.contentful.com", "", "api.eu.contentful.com"},
 		{"customerio", "api-eu.customer.io", "", "api-eu.customer.io"},
