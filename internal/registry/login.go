@@ -19,7 +19,7 @@ type OAuth2 struct {
 	ClientAuth            string            `json:"clientAuth"`              // body, basic, none
 	BodyFormat            string            `json:"bodyFormat"`              // form, json
 	TokenParams           map[string]string `json:"tokenParams,omitzero"`    // {name} is a host parameter, as in endpoints
-	Assertion             string            `json:"assertion,omitzero"` // jwt-bearer: what is signed, in words
+	Assertion             string            `json:"assertion,omitzero"`      // jwt-bearer: what is signed, in words
 	Headers               []api.AuthField   `json:"headers"`
 }
 

@@ -220,7 +220,7 @@ func TestParse(t *testing.T) {
 		{`"{shop}.acme.test", "api.acme.test"`, `"x.acme.test", "api.acme.test"`, "in no host"},
 		{`https://id.acme.test/token`, `https://{other}.acme.test/token`, "unknown parameter"},
 		{`https://{shop}.acme.test/`, `https://{other}.acme.test/`, "brace"},
-		{`https://{shop}.acme.test/`, `https://{{shop}}.acme.test/`, "not one of"},
+		{`https://{shop}.acme.test/`, `https://{{shop}}.acme.test/`, "brace"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.test", "api.acme.test"`, "registrable"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.acme.test", "127.1"`, "address"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.acme.test", "api.xn--acme-.test"`, "starts or ends"},
