@@ -441,6 +441,9 @@ func TestTenantsOfTheRegistry(t *testing.T) {
 		{"wise", "api.wise-sandbox.com", "", "api.wise-sandbox.com"},
 		{"alchemy", "eth-mainnet.g.alchemy.com", "", "eth-mainnet.g.alchemy.com"},
 		{"coingecko", "pro-api.coingecko.com", "", "pro-api.coingecko.com"},
+		{"auth0", "acme.auth0.com", "tenant=acme", "acme.auth0.com"},
+		{"jfrog", "acme.jfrog.io", "server=acme", "acme.jfrog.io"},
+		{"okta", "acme.oktapreview.com", "org=acme", "acme.oktapreview.com"},
 	} {
 		p := r.Provider(c.id)
 		checked[c.id] = true
