@@ -332,3 +332,48 @@ func drawPath(draw *rand.Rand, rule string, words []string) string {
 	}
 	return path
 }
+
+// Whatever the facts name is in the registry, or left out by name with what
+// there is instead; nothing is both.
+func TestNothingIsLeftOutInSilence(t *testing.T) {
+	r := load(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "registry", "left-out.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	leftOut := map[string]bool{}
+	for line := range strings.Lines(string(page)) {
+		if name, rest, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); ok && strings.HasPrefix(line, "| `") && len(rest) > 10 {
+			leftOut[name] = true
+		}
+	}
+	there := func(id string) bool {
+		if !strings.Contains(id, "/") {
+			return r.Provider(id) != nil
+		}
+		_, c := r.Capability(id)
+		_, s := r.Set(id)
+		return c != nil || s != nil
+	}
+	check := func(id string) {
+		switch {
+		case there(id) && leftOut[id]:
+			t.Errorf("docs/registry/left-out.md has %s, and so does the registry", id)
+		case !there(id) && !leftOut[id]:
+			t.Errorf("%s is neither in the registry nor in docs/registry/left-out.md", id)
+		}
+		delete(leftOut, id)
+	}
+	for _, f := range facts(t) {
+		check(f.ID)
+		if r.Provider(f.ID) == nil {
+			continue
+		}
+		for _, e := range f.endpoints(t) {
+			check(e.id)
+		}
+	}
+	for name := range leftOut {
+		t.Errorf("docs/registry/left-out.md has %s, of which no fact speaks", name)
+	}
+}
