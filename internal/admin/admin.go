@@ -112,6 +112,18 @@ func (a *Admin) ready(ctx context.Context, who grant.Caller) error {
 	return a.vault.Ensure(ctx, audit.CallerOf(who), a.initial)
 }
 
+// readyFor is ready for a change that check finds possible in a vault that
+// holds nothing yet: one that is refused anyway makes no vault.
+func (a *Admin) readyFor(ctx context.Context, who grant.Caller, check func(*vault.State) error) error {
+	if a.vault.Status(ctx).State != vault.None {
+		return nil
+	}
+	if err := check(&vault.State{}); err != nil {
+		return err
+	}
+	return a.ready(ctx, who)
+}
+
 // emptyTx is a change of a vault that there is not yet, to try one on. Nothing
 // can be sealed in it.
 func emptyTx() *vault.Tx { return &vault.Tx{State: &vault.State{}, Record: &audit.Record{}} }

@@ -133,7 +133,9 @@ func pickHost(p *registry.Provider, r *api.CapabilityCreate, hosts []string) (st
 }
 
 // DeleteCapability removes a custom capability, and with it what was said of
-// that very id: its policy, its bindings and its switch.
+// that very id: its policy, its bindings, its switch, and the grants of it.
+// Another that is made under its name later would be called without limits by
+// whom nobody let call it.
 func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id string) (api.CapabilityDetail, error) {
 	if err := a.allow(ctx, who, "capability delete"); err != nil {
 		return api.CapabilityDetail{}, err
@@ -163,6 +165,16 @@ func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id strin
 		st.Policies = slices.DeleteFunc(st.Policies, func(p api.Policy) bool { return p.Capability == id })
 		st.Switches = slices.DeleteFunc(st.Switches, func(s api.Switch) bool { return s.Pattern == id })
 		st.Bindings = slices.DeleteFunc(st.Bindings, func(b api.Binding) bool { return b.Capability == id })
+		for i := range st.Grants {
+			g := &st.Grants[i]
+			if at := slices.Index(g.Capabilities, id); at >= 0 {
+				// An empty list stays: it allows nothing, and keeps the default away.
+				g.Capabilities = slices.Delete(slices.Clone(g.Capabilities), at, at+1)
+				if len(tx.Record.Grants) < maxRecorded {
+					tx.Record.Grants = append(tx.Record.Grants, g.ID)
+				}
+			}
+		}
 		return nil
 	})
 	return gone, err

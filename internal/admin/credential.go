@@ -43,9 +43,6 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 	if !api.ValidID(r.ID) {
 		return api.Credential{}, badID("credential id", r.ID)
 	}
-	if !api.ValidID(r.Provider) {
-		return api.Credential{}, badID("provider", r.Provider)
-	}
 	if len(r.SecretRefs) == 0 {
 		return api.Credential{}, api.Errorf(api.InvalidRequest, "a credential needs at least one secret").
 			WithHint("aivault credential create %s --provider %s --secret NAME", r.ID, r.Provider)
@@ -60,7 +57,10 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 	p := a.registry.Provider(r.Provider)
 	// Whatever else is wrong, a pin is named first.
 	var unfit error
-	if p == nil {
+	switch {
+	case !api.ValidID(r.Provider):
+		unfit = badID("provider", r.Provider)
+	case p == nil:
 		unfit = checkCustom(&r)
 	}
 	if _, err := a.existing(ctx); err != nil {

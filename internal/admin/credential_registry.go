@@ -98,7 +98,8 @@ func registryHost(p *registry.Provider, r *api.CredentialCreate, s *vault.Secret
 	}
 	name, port, err := policy.ParseHost(r.Hosts[0])
 	if err != nil {
-		return nil, err
+		return nil, api.Errorf(api.InvalidRequest, "secret %s %s and goes to its hosts alone (%s): %w", s.Name, pinText(p, s), hostTemplate(p), err).
+			WithHint("add --host %s", hostTemplate(p))
 	}
 	params, ok := p.MatchHost(name)
 	if !ok || port != 0 && port != 443 {

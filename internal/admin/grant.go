@@ -42,7 +42,11 @@ func (a *Admin) AddGrant(ctx context.Context, who grant.Caller, r api.GrantAdd) 
 	if err != nil {
 		return api.Grant{}, err
 	}
-	if _, err := a.existing(ctx); err != nil {
+	err = a.readyFor(ctx, who, func(st *vault.State) error {
+		_, err := a.expand(a.known(st), r.Capabilities)
+		return err
+	})
+	if err != nil {
 		return api.Grant{}, err
 	}
 	var made api.Grant
@@ -167,10 +171,18 @@ func (a *Admin) ResetGrants(ctx context.Context, who grant.Caller, r api.Consume
 
 // SetGrantDefault sets what callers without a grant may do.
 func (a *Admin) SetGrantDefault(ctx context.Context, who grant.Caller, r api.GrantDefault) (api.GrantList, error) {
-	return a.changeGrants(ctx, who, "grant default", audit.GrantDefaultSet, func(tx *vault.Tx) error {
-		if r.Default != api.GrantAllow && r.Default != api.GrantDeny {
-			return api.Errorf(api.InvalidRequest, "the default is %s or %s, not %s", api.GrantAllow, api.GrantDeny, quoted(r.Default))
-		}
+	const what = "grant default"
+	none := api.GrantList{Grants: []api.Grant{}}
+	if err := a.allow(ctx, who, what); err != nil {
+		return none, err
+	}
+	if r.Default != api.GrantAllow && r.Default != api.GrantDeny {
+		return none, api.Errorf(api.InvalidRequest, "the default is %s or %s, not %s", api.GrantAllow, api.GrantDeny, quoted(r.Default))
+	}
+	if err := a.ready(ctx, who); err != nil {
+		return none, err
+	}
+	return a.changeGrants(ctx, who, what, audit.GrantDefaultSet, func(tx *vault.Tx) error {
 		tx.State.GrantDefault = r.Default
 		tx.Record.Object = r.Default
 		return nil

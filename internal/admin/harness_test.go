@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -208,10 +207,4 @@ func hintOf(err error) string {
 // agent is a caller of a user id, and of groups beside its own.
 func agent(uid uint32, gids ...uint32) grant.Caller {
 	return grant.Caller{UID: uid, GID: uid, User: "agent", Groups: append([]uint32{uid}, gids...)}
-}
-
-func sorted(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return list
 }

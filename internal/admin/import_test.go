@@ -188,6 +188,9 @@ func TestImportThatIsRefused(t *testing.T) {
 	}
 	generation := o.Vault.Status(background).Generation
 	refused()
+	if now := o.Vault.Status(background).Generation; now != generation {
+		t.Errorf("refused imports: generation %d, was %d", now, generation)
+	}
 	// A new value that does not fit.
 	o.store(t, "OPENAI_API_KEY", "")
 	o.unchanged(t, "a new value that does not fit", api.InvalidRequest, "OPENAI_API_KEY: the value does not fit openai", func() error {

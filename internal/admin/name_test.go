@@ -14,6 +14,7 @@ func TestNamesInAScope(t *testing.T) {
 	acme, beta := o.store(t, "KEY", "workspace:acme"), o.store(t, "KEY", "workspace:beta")
 	lent := o.store(t, "LENT", "workspace:acme")
 	global := o.store(t, "LENT", "global")
+	o.store(t, acme.ID, "workspace:gamma") // a name like another's id stays ambiguous
 	group := api.SecretAttach{WorkspaceID: "acme", GroupID: "build"}
 	for _, s := range []api.Secret{lent, global} {
 		if _, err := o.AttachSecret(background, op, s.ID, group); err != nil {
@@ -30,6 +31,7 @@ func TestNamesInAScope(t *testing.T) {
 		{"g", "global", "KEY", ""},
 		{"h", "workspace:gamma", "KEY", ""},
 		{"i", "group:acme:build", "LENT", ""},
+		{"j", "workspace:gamma", acme.ID, ""},
 	} {
 		made, err := o.CreateCredential(background, op, api.CredentialCreate{
 			ID: c.id, Provider: "own", Scope: c.scope, SecretRefs: map[string]string{"": c.name},

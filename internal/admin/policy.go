@@ -42,6 +42,10 @@ func policyOf(st *vault.State, capability string) int {
 	return slices.IndexFunc(st.Policies, func(p api.Policy) bool { return p.Capability == capability })
 }
 
+func nothingToLift(capability string) error {
+	return api.Errorf(api.InvalidRequest, "nothing limits %s that could be lifted", capability)
+}
+
 // SetPolicy changes the limits that r names and leaves the others.
 func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyChange) (api.PolicyList, error) {
 	list := api.PolicyList{Policies: []api.Policy{}}
@@ -51,10 +55,21 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 	if err := checkPolicyChange(&r); err != nil {
 		return list, err
 	}
-	if _, err := a.existing(ctx); err != nil {
+	err := a.readyFor(ctx, who, func(st *vault.State) error {
+		if err := a.oneCapability(a.known(st), r.Capability); err != nil {
+			return err
+		}
+		var p api.Policy
+		if merge(&p, &r); limitsNothing(&p) {
+			return nothingToLift(r.Capability)
+		}
+		_, err := policy.CompileLimits(p)
+		return err
+	})
+	if err != nil {
 		return list, err
 	}
-	_, err := a.update(ctx, who, audit.PolicySet, func(tx *vault.Tx) error {
+	_, err = a.update(ctx, who, audit.PolicySet, func(tx *vault.Tx) error {
 		list.Policies = []api.Policy{}
 		all := a.known(tx.State)
 		if err := a.oneCapability(all, r.Capability); err != nil {
@@ -74,7 +89,7 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 		case limitsNothing(&p) && i >= 0:
 			tx.State.Policies = slices.Delete(tx.State.Policies, i, i+1)
 		case limitsNothing(&p):
-			return api.Errorf(api.InvalidRequest, "nothing limits %s that could be lifted", r.Capability)
+			return nothingToLift(r.Capability)
 		case i >= 0:
 			tx.State.Policies[i] = p
 		default:

@@ -34,10 +34,23 @@ func (a *Admin) turn(ctx context.Context, who grant.Caller, what, event string, 
 	if len(r.Patterns) == 0 {
 		return done, api.Errorf(api.InvalidRequest, "no capability is named").WithHint("aivault %s PATTERN", what)
 	}
-	if _, err := a.existing(ctx); err != nil {
+	err := a.readyFor(ctx, who, func(st *vault.State) error {
+		all := a.known(st)
+		list, err := a.expand(all, r.Patterns)
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			if err := a.turnOne(st, all, c, on); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return done, err
 	}
-	_, err := a.update(ctx, who, event, func(tx *vault.Tx) error {
+	_, err = a.update(ctx, who, event, func(tx *vault.Tx) error {
 		all := a.known(tx.State)
 		list, err := a.expand(all, r.Patterns)
 		if err != nil {

@@ -25,8 +25,6 @@ func (o *office) disable(patterns ...string) ([]string, error) {
 
 func TestSwitches(t *testing.T) {
 	o := startOffice(t)
-	_, err := o.enable("mail/*")
-	wants(t, "without a vault", err, api.VaultUnavailable, "no vault")
 	o.store(t, "PLAIN", "")
 	check := func(what string, got []string, err error, want string) {
 		t.Helper()

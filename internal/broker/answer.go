@@ -111,17 +111,33 @@ func (p *plan) withoutBlocked(r *egress.Response, body io.Reader) (io.Reader, er
 	if !p.limits.BlocksFields() {
 		return body, nil
 	}
-	if given := r.Header.Values("Content-Type"); len(given) == 1 && policy.IsJSON(given[0]) {
+	// A part of a JSON text may be one too: a value without its name.
+	whole := r.Status != http.StatusPartialContent && len(r.Header.Values("Content-Range")) == 0
+	if given := r.Header.Values("Content-Type"); whole && len(given) == 1 && policy.IsJSON(given[0]) {
 		return p.limits.Block(body), nil
 	}
 	switch _, err := io.ReadFull(body, make([]byte, 1)); err {
 	case io.EOF:
 		return body, nil // nothing is nothing
 	case nil:
-		return nil, api.Errorf(api.PolicyViolation, "the policy of %s removes fields from answers, and this answer is no JSON", p.capability.id)
+		return nil, api.Errorf(api.PolicyViolation, "the policy of %s removes fields from answers, and this answer is no JSON, or a part of one", p.capability.id)
 	default:
 		return nil, err
 	}
+}
+
+// checkCharset refuses an answer in which a secret could not be recognised,
+// because not even ASCII is what it looks like.
+func (p *plan) checkCharset(r *egress.Response) error {
+	if p.request.Method() == http.MethodHead || r.Status == http.StatusNoContent || r.Status == http.StatusNotModified {
+		return nil // nothing follows
+	}
+	for _, line := range r.Header.Values("Content-Type") {
+		if !policy.SameAsASCII(line) { // not named: it is the upstream's text
+			return api.Errorf(api.UpstreamUnreachable, "%s: its answer has a charset in which a secret could not be recognised", p.decision.Host)
+		}
+	}
+	return nil
 }
 
 // A counter counts what the upstream sent.

@@ -46,6 +46,9 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	}
 	raw := &counter{r: response.Body}
 	clean, err := p.withoutBlocked(response, raw)
+	if err == nil {
+		err = p.checkCharset(response)
+	}
 	if err != nil {
 		_ = response.Body.Close()
 		set.release()

@@ -47,20 +47,25 @@ func (v *viewer) in(context grant.Scope) *subject {
 }
 
 // elsewhere lists contexts beside the global one in which the viewer might
-// call a capability: those of the grants that limit it, and the scopes of
-// accounts. Whom nothing limits, but who is no operator, is told of none: they
-// are other people's names.
+// call a capability: those that the grants which limit it name, and, in their
+// workspaces, the scopes of accounts. The operator is told of all of them;
+// whom no grant names a workspace, of none: they are other people's names, and
+// a grant that holds everywhere tells no more of them than no grant does.
 func (v *viewer) elsewhere(one *capability) []grant.Scope {
 	if v.access.Everything() && !v.caller.Operator {
 		return nil
 	}
 	list := v.access.Contexts(one.id, v.now)
+	named := slices.Clone(list)
 	for _, c := range v.accounts()[one.provider.id] {
 		if _, fits := c.loginFor(one); !fits || c.check() != nil {
 			continue
 		}
-		list = append(list, c.scope)
-		list = append(list, c.attached...)
+		for _, s := range append([]grant.Scope{c.scope}, c.attached...) {
+			if v.caller.Operator || inWorkspaceOf(named, s) {
+				list = append(list, s)
+			}
+		}
 	}
 	list = slices.DeleteFunc(list, func(s grant.Scope) bool {
 		return s == grant.Global || !v.access.Reaches(one.id, s, v.now)
@@ -148,20 +153,20 @@ func (v *viewer) readyIn(one *capability, s *subject) readiness {
 	return r
 }
 
-// sees says whether some call of the viewer's could use a credential.
+// sees says whether the viewer may be told of a credential: some call of its
+// could use it, made in the global context or in one that its grants lead to.
 func (v *viewer) sees(c *credential) bool {
 	if v.caller.Operator {
 		return true
 	}
-	places := append([]grant.Scope{grant.Global, c.scope}, c.attached...)
 	for _, id := range v.capabilitiesOf(c.Provider) {
-		contexts := places
-		if !v.access.Everything() {
-			contexts = slices.Concat(v.access.Contexts(id, v.now), places)
-		} else {
-			contexts = places[:1]
+		contexts := v.access.Contexts(id, v.now)
+		for _, s := range append([]grant.Scope{c.scope}, c.attached...) {
+			if inWorkspaceOf(contexts, s) {
+				contexts = append(contexts, s)
+			}
 		}
-		for _, context := range contexts {
+		for _, context := range append(contexts, grant.Global) {
 			if l, ok := c.level(context); ok {
 				if _, ok := v.access.Permits(id, context, l.scope, v.now); ok {
 					return true
@@ -170,6 +175,12 @@ func (v *viewer) sees(c *credential) bool {
 		}
 	}
 	return false
+}
+
+// inWorkspaceOf says whether a scope lies in the workspace of one of the
+// contexts.
+func inWorkspaceOf(contexts []grant.Scope, s grant.Scope) bool {
+	return s.Workspace != "" && slices.ContainsFunc(contexts, func(c grant.Scope) bool { return c.Workspace == s.Workspace })
 }
 
 // accounts are the credentials of each provider, by id.

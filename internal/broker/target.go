@@ -67,6 +67,9 @@ func (ix *index) findPattern(s *subject, id string) (*target, error) {
 	}
 	t := &target{id: id, set: true, provider: ix.catalog.provider(name)}
 	if t.provider == nil {
+		if len(ix.byOwner[name]) == 0 {
+			return nil, ix.capabilityNotFound(id) // nothing is kept of a name that somebody made up
+		}
 		t.provider = ix.customProvider(name)
 	}
 	for _, member := range ix.capabilitiesOf(name) {

@@ -140,7 +140,10 @@ secrets create --only), a pattern does it:
   *-read             every capability whose id ends so
   *                  every capability
 
-* stands for any text. What administers an account is never turned on by a *, or by a set.
+capability bind takes no sets: a binding is for one capability, or for a pattern with *.
+
+* stands for any text. Quote it, or the shell makes file names of it. What administers an account
+is never turned on by a *, or by a set.
 
 A call can name a set, or a pattern of one provider such as 'github/*'. It goes to the most
 specific member that admits its method and path, and is judged, limited and recorded as that.`

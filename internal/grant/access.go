@@ -39,7 +39,9 @@ func NewRules(def string, grants []api.Grant) *Rules {
 // grants of its own has those, expired ones and empty ones included; else who
 // is in groups with grants has all of theirs; else the default holds. Where
 // some group has grants, a caller whose groups are unknown has no default: it
-// might be in that group.
+// might be in that group. Nor has a caller in a container where anyone at all
+// has grants: in a user namespace of its own a process lays down its groups,
+// and takes one of the subordinate uids that its user has beside their own.
 func (r *Rules) Of(c Caller) Access {
 	if c.Operator {
 		return Access{everything: true}
@@ -47,8 +49,9 @@ func (r *Rules) Of(c Caller) Access {
 	if own := r.uids[c.UID]; len(own) > 0 {
 		return Access{entries: own}
 	}
+	byDefault := Access{everything: r.allow && !(c.Contained && len(r.uids)+len(r.gids) > 0)}
 	if len(r.gids) == 0 {
-		return Access{everything: r.allow}
+		return byDefault
 	}
 	entries := r.gids[c.GID]
 	for i, gid := range c.Groups {
@@ -64,7 +67,10 @@ func (r *Rules) Of(c Caller) Access {
 		}
 	}
 	if len(entries) == 0 {
-		return Access{everything: r.allow && c.Groups != nil}
+		if c.Groups == nil {
+			return Access{}
+		}
+		return byDefault
 	}
 	return Access{entries: entries}
 }

@@ -56,6 +56,9 @@ func TestWho(t *testing.T) {
 		{"none", Caller{UID: 9, GID: 9, Groups: []uint32{9}}, "a/x b/x c/x d/d d/e", true},
 		{"a uid is no gid", Caller{UID: 10, GID: 1, Groups: []uint32{1, 2}}, "a/x b/x c/x d/d d/e", true},
 		{"of unknown groups", Caller{UID: 9, GID: 9}, "", false},
+		{"in a container", Caller{UID: 9, GID: 9, Groups: []uint32{9}, Contained: true}, "", false},
+		{"in a container, own", Caller{UID: 1, GID: 1, Groups: []uint32{1}, Contained: true}, "a/x", false},
+		{"in a container, of a group", Caller{UID: 9, GID: 9, Groups: []uint32{9, 10}, Contained: true}, "b/x", false},
 		{"of no further groups", Caller{UID: 9, GID: 9, Groups: []uint32{}}, "a/x b/x c/x d/d d/e", true},
 	} {
 		for _, def := range []string{api.GrantAllow, api.GrantDeny, "", "ALLOW"} {
@@ -86,6 +89,12 @@ func TestWho(t *testing.T) {
 	}
 	if a := NewRules(api.GrantAllow, nil).Of(Caller{UID: 9}); !a.Everything() {
 		t.Error("unknown groups deny where no group has grants")
+	}
+	if a := NewRules(api.GrantAllow, nil).Of(Caller{UID: 9, Contained: true}); !a.Everything() {
+		t.Error("a container denies where nobody has grants")
+	}
+	if a := NewRules(api.GrantAllow, grants[:1]).Of(Caller{UID: 100_005, Groups: []uint32{9}, Contained: true}); a.Everything() {
+		t.Error("a subordinate uid has left its user's grants behind")
 	}
 	if a := (Access{}); a.Everything() || a.Knows("a/b", now) || a.Reaches("a/b", Global, now) {
 		t.Error("the zero Access allows something")
@@ -201,7 +210,7 @@ func drawGrant(t *rapid.T, i int) api.Grant {
 }
 
 func drawCaller(t *rapid.T) Caller {
-	c := Caller{UID: uint32(rapid.IntRange(1, 3).Draw(t, "uid")), GID: uint32(rapid.IntRange(11, 13).Draw(t, "gid"))}
+	c := Caller{UID: uint32(rapid.IntRange(1, 3).Draw(t, "uid")), GID: uint32(rapid.IntRange(11, 13).Draw(t, "gid")), Contained: rapid.IntRange(0, 4).Draw(t, "in a container") == 0}
 	if rapid.IntRange(0, 4).Draw(t, "groups known") > 0 {
 		c.Groups = append([]uint32{}, rapid.SliceOfN(rapid.SampledFrom([]uint32{11, 12, 13, 14}), 0, 3).Draw(t, "groups")...)
 	}
@@ -298,7 +307,7 @@ func TestAccessAgainstReference(t *testing.T) {
 			theirs = groups
 		}
 		if len(theirs) == 0 {
-			all = def == api.GrantAllow && (!someGroup || caller.Groups != nil)
+			all = def == api.GrantAllow && (!someGroup || caller.Groups != nil) && !(caller.Contained && len(grants) > 0)
 		}
 		knows, reaches := all, all
 		for _, g := range theirs {

@@ -65,6 +65,13 @@ func canonicalHeader(h api.Header, rules *Rules) (_ api.Header, send bool, err e
 	if transportHeader(name) {
 		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: it steers the connection, not the request", quote(h.Name))
 	}
+	if partHeader(name) {
+		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a part of an answer, in which a secret could not be recognised", quote(h.Name))
+	}
+	if name == "accept" && !SameAsASCII(h.Value) || name == "accept-charset" && !acceptedCharsets(h.Value) {
+		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a charset in which a secret could not be recognised", quote(h.Name)).
+			WithHint("ask for UTF-8")
+	}
 	for i := range rules.Fixed {
 		if SameHeader(rules.Fixed[i].Name, name) {
 			if rules.Fixed[i].Value == h.Value && !strings.Contains(h.Name, "_") {

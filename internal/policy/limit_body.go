@@ -92,7 +92,8 @@ func IsJSON(contentType string) bool {
 // CheckBody judges what the request's body says: policy_violation where a
 // required field is another or missing, or the body is no strict JSON under a
 // JSON content type: one value in UTF-8, no name twice in an object, and on
-// the way to a required field no second name that differs in case alone.
+// the way to a required field no second name that differs from its own in case,
+// '_' and '-' alone.
 func (l *Limits) CheckBody(r *Request, body []byte) error {
 	if !l.InspectsBody() {
 		return nil
@@ -209,7 +210,7 @@ func (in *inspection) object(open []int, depth int) error {
 			case len(f.tokens) == depth:
 			case f.tokens[depth] == name:
 				inside = append(inside, i)
-			case strings.EqualFold(f.tokens[depth], name):
+			case twins(f.tokens[depth], name):
 				return in.limits.refuse("the body has the name %s, which some servers read as %s of the field %s that the capability's policy requires",
 					quote(name), quote(f.tokens[depth]), quote(f.pointer))
 			}
@@ -223,6 +224,20 @@ func (in *inspection) object(open []int, depth int) error {
 	}
 	return nil
 }
+
+// twins says whether some server might take one name for another: it compares
+// without case, as Go's does, or reads max_tokens and maxTokens alike, as
+// protobuf's JSON does.
+func twins(a, b string) bool {
+	if strings.EqualFold(a, b) {
+		return true
+	}
+	a, b = withoutMarks.Replace(a), withoutMarks.Replace(b)
+	return a != "" && strings.EqualFold(a, b)
+}
+
+// withoutMarks takes out what words of a name are joined by.
+var withoutMarks = strings.NewReplacer("_", "", "-", "")
 
 func (in *inspection) array(open []int, depth int) error {
 	if _, err := in.dec.ReadToken(); err != nil {

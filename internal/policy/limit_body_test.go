@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"moldable.sh/aivault/internal/api"
 )
@@ -39,6 +40,8 @@ func TestCheckBody(t *testing.T) {
 			[]string{`{"task":1}`, `{"task":1,"kind":"ask","ta\u017fk":2}`, `{"tas\u212a":1,"task":1,"kind":"ask"}`, `{"task":1,"\u212aind":"ask"}`, `{"kind":"ask"}`}},
 		{require("/n=1|1.0|true|null"), []string{`{"n":1}`, `{"n":1.0}`, `{"n":"1"}`, `{"n":true}`, `{"n":null}`, `{"n":"null"}`},
 			[]string{`{"n":1.00}`, `{"n":1e0}`, `{"n":10e-1}`, `{"n":01}`, `{"n":False}`, `{"n":false}`, `{"n":" 1"}`, `{"n":-1}`}},
+		{require("/cfg/maxTokens=1", "/_=2"), []string{`{"cfg":{"maxTokens":1,"tokens":9,"_":0},"_":2,"-":3}`},
+			[]string{`{"cfg":{"maxTokens":1,"max_tokens":9},"_":2}`, `{"cfg":{"max-Tokens":9,"maxTokens":1},"_":2}`, `{"cfg":{"MAX_TOKENS":1},"_":2}`, `{"c_fg":{"maxTokens":9},"cfg":{"maxTokens":1},"_":2}`, `{"cfg":{"maxTokens":1,"_max_tokens":9},"_":2}`}},
 		{require("/big=12345678901234567890"), []string{`{"big":12345678901234567890}`}, []string{`{"big":12345678901234567891}`, `{"big":12345678901234567000}`, `{"big":1.2345678901234567890e19}`}},
 		{require("/a/b/0/c=x"), []string{`{"a":{"b":[{"c":"x"},{"C":"y"}],"c":1}}`, `{"a":{"b":{"0":{"c":"x"}}}}`},
 			[]string{`{"a":{"b":[]}}`, `{"a":{"b":[{"c":"y"}]}}`, `{"a":{"b":[0,{"c":"x"}]}}`, `{"a":{"B":1,"b":[{"c":"x"}]}}`, `{"A":{},"a":{"b":[{"c":"x"}]}}`, `{"a":{"b":[{"c":"x","C":"x"}]}}`, `{"a":{"b":{"00":{"c":"x"}}}}`, `{"a":"x"}`, `{"a":{"b":[[{"c":"x"}]]}}`}},
@@ -66,7 +69,7 @@ func TestCheckBody(t *testing.T) {
 			err := l.CheckBody(r, []byte(body))
 			if api.CodeOf(err) != api.PolicyViolation {
 				t.Errorf("%.80q: %v", body, err)
-			} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n\xff") {
+			} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n") || !utf8.ValidString(m) {
 				t.Errorf("%.80q: %q", body, m)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"moldable.sh/aivault/internal/api"
 )
@@ -86,7 +87,7 @@ func TestCompileLimits(t *testing.T) {
 		l, err := CompileLimits(p)
 		if l != nil || api.CodeOf(err) != api.InvalidRequest {
 			t.Errorf("%s: %v", what, err)
-		} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n\xff") || !strings.HasPrefix(m, "policy: ") {
+		} else if m := err.Error(); len(m) > 300 || strings.ContainsAny(m, "\x00\n") || !utf8.ValidString(m) || !strings.HasPrefix(m, "policy: ") {
 			t.Errorf("%s: %q", what, m)
 		}
 	}

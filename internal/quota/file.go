@@ -240,5 +240,9 @@ func bare(err error) error {
 	if errors.As(err, &path) {
 		return path.Err
 	}
+	var link *os.LinkError // of a rename
+	if errors.As(err, &link) {
+		return link.Err
+	}
 	return err
 }

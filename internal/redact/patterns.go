@@ -51,6 +51,16 @@ func (p *patternMaker) each(value []byte, add func(pattern []byte, l last)) {
 	add(value, 0)
 
 	p.grow(2*len(value) + 16)
+	if isASCII(value) {
+		// In UTF-16 of either byte order, up to the NUL before or after.
+		wide := p.dst[:2*len(value)-1]
+		clear(wide)
+		for i, c := range value {
+			wide[2*i] = c
+		}
+		add(wide, 0)
+	}
+
 	lower, other := p.dst[:2*len(value)], p.other[:2*len(value)]
 	hex.Encode(lower, value)
 	add(lower, 0)
@@ -83,6 +93,15 @@ func (p *patternMaker) each(value []byte, add func(pattern []byte, l last)) {
 			add(p.other[from:to], l)
 		}
 	}
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *patternMaker) grow(n int) {

@@ -3,8 +3,9 @@
 //
 // # What is found
 //
-// Every value of MinLength bytes or more: raw, in base64 (all three
-// alignments, standard and URL alphabet, padded or not) and in hex, and each
+// Every value of MinLength bytes or more: raw, in UTF-16 (where it is ASCII),
+// in base64 (all three alignments, standard and URL alphabet, padded or not)
+// and in hex, and each
 // of these with any of its characters written as a percent, JSON or HTML
 // escape, in any mixture, also escaped twice. A byte of a base64 text that
 // the value shares with what follows it is removed with it; of the one shared
@@ -58,8 +59,8 @@ type Set struct {
 
 var errClosed = errors.New("redact: the set of secrets was closed while an answer was read")
 
-// NewSet prepares values (and, of each, its encodings: base64 in all three
-// alignments, standard and URL alphabets; hex; percent; JSON escapes). It
+// NewSet prepares values (and, of each, its encodings: UTF-16; base64 in all
+// three alignments, standard and URL alphabets; hex; percent; JSON escapes). It
 // keeps nothing of values: they may be wiped when it returns.
 func NewSet(values []secret.Value) *Set {
 	var looked []secret.Value

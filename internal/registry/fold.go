@@ -18,7 +18,7 @@ import (
 // as I), then lower case, then letters and digits alone.
 func FoldName(name string) string {
 	var b strings.Builder
-	for _, c := range norm.NFKD.String(name) {
+	for _, c := range norm.NFKD.String(strings.ToValidUTF8(name, "")) { // beside a bad byte it would leave letters as they are
 		if like, ok := lookAlike(c); ok {
 			c = like
 		}
