@@ -9,6 +9,7 @@ import (
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
 )
 
@@ -22,6 +23,9 @@ func TestPartsOfTheList(t *testing.T) {
 		tamper(t, v, func(tx *vault.Tx) error {
 			tx.State.Grants = []api.Grant{{ID: "g", Consumer: api.Consumer{UID: &uid}, Capabilities: []string{"openai/*", "github/*", "stripe/*", "acme/*"}}}
 			tx.State.Switches = []api.Switch{{Pattern: "openai/models"}, {Pattern: "stripe/*"}, {Pattern: "acme/*"}}
+			tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
+				ID: "stripe/mine", Provider: "stripe", Hosts: []string{"api.stripe.com"}, Methods: []string{"GET"}, Paths: []string{"/v1/mine"},
+			})
 			return nil
 		})
 		for _, who := range []grant.Caller{aivaulttest.Operator(), aivaulttest.Agent(), limited, {UID: 4000}} {
@@ -66,5 +70,30 @@ func TestPartsOfTheList(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Status and what is usable look into the providers that the vault has
+// something of, however many the registry has.
+func TestListsDecodeWhatTheyNeed(t *testing.T) {
+	r, err := registry.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := aivaulttest.Start(t, aivaulttest.Options{Registry: r})
+	v.Create(t, "OPENAI_API_KEY", "a-value-0123456789")
+	v.Create(t, "MINE", "another-value-0123456789")
+	for _, who := range []grant.Caller{aivaulttest.Operator(), aivaulttest.Agent()} {
+		v.Broker.Providers(background, who)
+		list, err := v.Broker.CapabilitiesBy(background, who, api.CapabilityQuery{Usable: true})
+		if err != nil || len(list.Capabilities) == 0 || len(list.Available) < 100 {
+			t.Fatal(list, err)
+		}
+	}
+	if n := r.Decoded(); n != 1 {
+		t.Errorf("%d providers are decoded for openai's sake", n)
+	}
+	if _, err := v.Broker.CapabilitiesBy(background, aivaulttest.Operator(), api.CapabilityQuery{Provider: "stripe"}); err != nil || r.Decoded() != 2 {
+		t.Errorf("%d providers are decoded for openai's and stripe's sake: %v", r.Decoded(), err)
 	}
 }

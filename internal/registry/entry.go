@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"moldable.sh/aivault/internal/strictjson"
 	files "moldable.sh/aivault/registry"
@@ -14,6 +15,7 @@ type entry struct {
 	Summary
 	made         bool // from a Provider, not from a file
 	once         sync.Once
+	there        atomic.Bool
 	provider     *Provider // after once
 	capabilities map[string]*Capability
 	sets         map[string]*Set
@@ -24,6 +26,7 @@ type entry struct {
 // nothing that could be called.
 func (e *entry) decoded() *Provider {
 	e.once.Do(func() {
+		defer e.there.Store(true)
 		data, err := files.Files.ReadFile(e.file())
 		if err == nil {
 			e.decode(data)

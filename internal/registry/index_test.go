@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"moldable.sh/aivault/internal/strictjson"
 	files "moldable.sh/aivault/registry"
 )
 
@@ -86,18 +87,14 @@ func TestNothingIsDecodedAtTheStart(t *testing.T) {
 	r.Summary("openai")
 	r.Capability("acme/none")
 	r.Set("none")
-	for _, e := range r.entries {
-		if e.provider != nil {
-			t.Fatalf("%s is decoded", e.ID)
-		}
+	if n := r.Decoded(); n > 0 {
+		t.Fatalf("%d providers are decoded", n)
 	}
 	if _, c := r.Capability("openai/models"); c == nil {
 		t.Fatal("openai/models is gone")
 	}
-	for _, e := range r.entries {
-		if (e.provider != nil) != (e.ID == "openai") {
-			t.Fatalf("%s: decoded is %v", e.ID, e.provider != nil)
-		}
+	if n := r.Decoded(); n != 1 {
+		t.Fatalf("%d providers are decoded", n)
 	}
 }
 
@@ -129,7 +126,17 @@ func TestABrokenFileBreaksItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	fewer, err := Parse(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fewer.Capabilities = fewer.Capabilities[1:]
+	shorter, err := strictjson.Marshal(fewer)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, bad := range []string{
+		string(shorter),
 		"", "{}", "null", string(file[1:]), string(file) + "x",
 		strings.Replace(string(file), `"title"`, `"titel"`, 1),
 		strings.Replace(string(file), `"provider": "openai"`, `"provider": "evil"`, 1),

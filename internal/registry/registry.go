@@ -172,6 +172,17 @@ func (r *Registry) File(id string) ([]byte, error) {
 	return files.Files.ReadFile(e.file())
 }
 
+// Decoded is how many providers have been asked for, and so decoded.
+func (r *Registry) Decoded() int {
+	n := 0
+	for _, e := range r.entries {
+		if e.there.Load() {
+			n++
+		}
+	}
+	return n
+}
+
 // of finds the entry to whose provider an id of a capability or a set belongs.
 func (r *Registry) of(id string) *entry {
 	provider, _, _ := strings.Cut(id, "/")
