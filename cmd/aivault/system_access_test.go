@@ -100,7 +100,7 @@ func (m *machine) indistinguishable(who, one, other string) {
 func (m *machine) knows(who string) (ids []string, counted int) {
 	m.t.Helper()
 	var list struct{ Capabilities, Sets []struct{ ID string } }
-	r := m.aivault(who, "capability", "list", "--json")
+	r := m.aivault(who, "capability", "list", "--all", "--json")
 	must(m.t, json.Unmarshal([]byte(r.stdout), &list))
 	for _, c := range slices.Concat(list.Capabilities, list.Sets) {
 		ids = append(ids, c.ID)

@@ -87,7 +87,7 @@ func (a *Admin) bindingPlace(pattern, scopeText string, ref *api.ConsumerRef) (s
 
 // canBind says why calls of a capability cannot use a credential.
 func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *vault.Credential) error {
-	all := a.known(st)
+	all := a.known(st, pattern)
 	if !strings.Contains(pattern, "*") {
 		if err := a.oneCapability(all, pattern); err != nil {
 			return err

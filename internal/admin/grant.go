@@ -43,7 +43,7 @@ func (a *Admin) AddGrant(ctx context.Context, who grant.Caller, r api.GrantAdd) 
 		return api.Grant{}, err
 	}
 	err = a.readyFor(ctx, who, func(st *vault.State) error {
-		_, err := a.expand(a.known(st), r.Capabilities)
+		_, err := a.expand(a.known(st, r.Capabilities...), r.Capabilities)
 		return err
 	})
 	if err != nil {
@@ -55,7 +55,7 @@ func (a *Admin) AddGrant(ctx context.Context, who grant.Caller, r api.GrantAdd) 
 		counted := hasRates(st)
 		made = g
 		if made.Capabilities = []string{"*"}; r.Capabilities != nil {
-			list, err := a.expand(a.known(st), r.Capabilities)
+			list, err := a.expand(a.known(st, r.Capabilities...), r.Capabilities)
 			if err != nil {
 				return err
 			}

@@ -23,7 +23,7 @@ func (a *Admin) chooseOnly(st *vault.State, provider string, patterns []string) 
 	if len(patterns) > maxPatterns {
 		return nil, api.Errorf(api.InvalidRequest, "more than %d capabilities and patterns are named at once", maxPatterns)
 	}
-	all := a.known(st)
+	all := a.known(st, patterns...)
 	var list []chosen
 	for _, p := range patterns {
 		one, err := a.expand(all, []string{p})
@@ -104,7 +104,7 @@ func (a *Admin) unlimit(st *vault.State, gone *vault.Credential) {
 func (a *Admin) enabled(st *vault.State, c *vault.Credential) []string {
 	p := a.registry.Provider(c.Provider)
 	var ids []string
-	for _, k := range a.known(st) {
+	for _, k := range a.known(st, c.Provider+"/*") {
 		if k.provider != c.Provider || k.entry == nil || k.only != "" && k.only != c.ID {
 			continue
 		}

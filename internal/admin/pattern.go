@@ -23,10 +23,15 @@ type known struct {
 	entry    *registry.Capability // of a registry provider
 }
 
-// known lists every capability that there is.
-func (a *Admin) known(s *vault.State) []known {
+// known lists every capability that there is; where patterns are given, at
+// least every one that they can match or name, so that no other provider has
+// to be looked into.
+func (a *Admin) known(s *vault.State, patterns ...string) []known {
 	var all []known
 	for _, id := range a.registry.Providers() {
+		if len(patterns) > 0 && !slices.ContainsFunc(patterns, func(p string) bool { return mayReach(p, id) }) {
+			continue
+		}
 		p := a.registry.Provider(id)
 		for i := range p.Capabilities {
 			c := &p.Capabilities[i]
@@ -39,12 +44,22 @@ func (a *Admin) known(s *vault.State) []known {
 			continue // the registry's own cannot be replaced
 		}
 		k := known{id: c.ID, provider: c.Provider, only: c.Credential}
-		if a.registry.Provider(c.Provider) != nil {
+		if a.registry.Summary(c.Provider) != nil {
 			k.entry = &registry.Capability{ID: c.ID, Methods: c.Methods, Paths: c.Paths, Hosts: c.Hosts}
 		}
 		all = append(all, k)
 	}
 	return all
+}
+
+// mayReach says whether a pattern, or a set of its name, can be about a
+// provider.
+func mayReach(pattern, provider string) bool {
+	start, _, open := strings.Cut(pattern, "*")
+	if owner, _, whole := strings.Cut(start, "/"); whole || !open {
+		return owner == provider
+	}
+	return strings.HasPrefix(provider, start)
 }
 
 func knows(all []known, id string) bool {

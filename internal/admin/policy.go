@@ -35,7 +35,7 @@ func (a *Admin) Policy(ctx context.Context, who grant.Caller, capability string)
 		list.Policies = append(list.Policies, st.Policies[i])
 		return list, nil
 	}
-	return list, a.oneCapability(a.known(st), capability)
+	return list, a.oneCapability(a.known(st, capability), capability)
 }
 
 func policyOf(st *vault.State, capability string) int {
@@ -56,7 +56,7 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 		return list, err
 	}
 	err := a.readyFor(ctx, who, func(st *vault.State) error {
-		if err := a.oneCapability(a.known(st), r.Capability); err != nil {
+		if err := a.oneCapability(a.known(st, r.Capability), r.Capability); err != nil {
 			return err
 		}
 		var p api.Policy

@@ -159,16 +159,7 @@ func (v *Aivault) hosts() []string {
 			}
 		}
 	}
-	for _, id := range v.Registry.Providers() {
-		p := v.Registry.Provider(id)
-		add(p.Hosts)
-		for i := range p.Logins {
-			add(p.Logins[i].Hosts)
-		}
-		for i := range p.Capabilities {
-			add(p.HostsOf(&p.Capabilities[i]))
-		}
-	}
+	add(v.Registry.Hosts())
 	return hosts
 }
 

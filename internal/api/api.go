@@ -40,6 +40,7 @@ const (
 	RoutePolicies     = "/aivault/policies"
 	RouteBindings     = "/aivault/bindings"
 	RouteGrants       = "/aivault/grants"
+	RouteRegistry     = "/aivault/registry"
 )
 
 // Header is one header field of a call. Order and repetition are kept.
@@ -134,6 +135,16 @@ type Problem struct {
 	Hint string `json:"hint,omitzero"`
 }
 
+// CapabilityQuery chooses what GET /aivault/capabilities lists; the zero value
+// is everything.
+type CapabilityQuery struct {
+	Provider string // of this provider alone
+	Usable   bool   // what is ready, and what is off though there is a credential
+}
+
+// ShowUsable is the value of the query's show that Usable stands for.
+const ShowUsable = "usable"
+
 // CapabilityList is the answer of GET /aivault/capabilities.
 type CapabilityList struct {
 	Capabilities []CapabilitySummary `json:"capabilities"`
@@ -170,6 +181,20 @@ type AvailableProvider struct {
 	Title        string   `json:"title"`
 	Capabilities int      `json:"capabilities"`
 	Secrets      []string `json:"secrets"` // what to store for its usual login
+}
+
+// RegistryList is the answer of GET /aivault/registry. What GET
+// /aivault/registry/ID answers is the provider's file itself.
+type RegistryList struct {
+	Providers []RegistryProvider `json:"providers"`
+}
+
+// RegistryProvider is a provider that the registry describes.
+type RegistryProvider struct {
+	Provider     string   `json:"provider"`
+	Title        string   `json:"title"`
+	Capabilities int      `json:"capabilities"`
+	Secrets      []string `json:"secrets"` // what to store for its usual login; none: this version has no login of it yet
 }
 
 // CapabilityDetail is the answer of GET /aivault/capabilities/ID.

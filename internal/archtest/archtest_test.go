@@ -23,7 +23,7 @@ const module = "moldable.sh/aivault"
 var rows = [][]string{
 	{"secret", "strictjson"},
 	{"durable", "redact", "term", "api", "standin"},
-	{"registry", "grant", "policy"},
+	{"registry", "grant", "policy", "lint"},
 	{"keysource", "audit", "vault", "quota"},
 	{"egress", "auth"},
 	{"broker", "admin"},

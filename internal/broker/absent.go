@@ -28,7 +28,11 @@ func contextOf(call *api.Call) (grant.Scope, error) {
 // when the registry has it: at its public list, not at what the vault holds.
 func (ix *index) capabilityNotFound(id string) error {
 	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
-	if provider, _, _ := strings.Cut(id, "/"); ix.registry.Provider(provider) != nil {
+	provider, _, _ := strings.Cut(id, "/")
+	if p := ix.registry.Provider(provider); p != nil {
+		if why := p.Broken(); why != nil {
+			return api.Errorf(api.CapabilityNotFound, "%s cannot be called: %w", quoted(id), why)
+		}
 		return err.WithHint("aivault capability list --provider %s", provider)
 	}
 	return err.WithHint("aivault capability list")

@@ -72,6 +72,9 @@ func (c *credential) compile() error {
 }
 
 func (c *credential) compileRegistry() error {
+	if why := c.provider.entry.Broken(); why != nil {
+		return c.broken("the entry of " + c.Provider + " in this version's registry cannot be used: " + why.Error())
+	}
 	exceptions := c.CAPEM != "" || c.AllowPrivateNetwork || c.AllowHTTP || len(c.AllowPorts) > 0
 	if c.Auth != nil || len(c.Hosts) > 0 || len(c.PublicParts) > 0 || exceptions && !c.provider.entry.SelfHosted {
 		return api.Errorf(api.PolicyViolation, "credential %q has hosts, auth or exceptions of its own, but is pinned to %s, whose registry entry alone decides them", c.ID, c.Provider)

@@ -32,7 +32,9 @@ type index struct {
 	reserved     sync.Map                       // custom provider -> *provider, when first asked for
 	accountsOnce sync.Once
 	ofProvider   map[string][]*credential // after accountsOnce
-	unknown      *provider                // what credentials of custom providers have for one
+	pinsOnce     sync.Once
+	pinned       map[string]bool // after pinsOnce
+	unknown      *provider       // what credentials of custom providers have for one
 }
 
 // A place is where the credentials of something (a provider, a host) are.
@@ -196,21 +198,4 @@ func bareHosts(hosts iter.Seq[string]) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// sortedIDs lists every capability's id, registry and custom.
-func (ix *index) sortedIDs() []string {
-	var ids []string
-	for _, p := range ix.registry.Providers() {
-		for _, c := range ix.registry.Provider(p).Capabilities {
-			ids = append(ids, c.ID)
-		}
-	}
-	for id := range ix.capabilities {
-		if _, claimed := ix.registry.Capability(id); claimed == nil {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
 }

@@ -8,38 +8,55 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
-	"moldable.sh/aivault/internal/vault"
 )
 
 // Capabilities lists what the caller may know of, with what each capability
 // still waits for. The operator and whom no grant limits see all of the
 // registry and of the vault; anyone else what a grant names.
 func (b *Broker) Capabilities(ctx context.Context, who grant.Caller) (api.CapabilityList, error) {
+	return b.CapabilitiesBy(ctx, who, api.CapabilityQuery{})
+}
+
+// CapabilitiesBy is Capabilities for a part of the list. For what is usable no
+// provider is looked into that the caller sees no credential of.
+func (b *Broker) CapabilitiesBy(ctx context.Context, who grant.Caller, q api.CapabilityQuery) (api.CapabilityList, error) {
 	v := b.look(ctx, who)
 	list := api.CapabilityList{Capabilities: []api.CapabilitySummary{}, Sets: []api.CapabilitySet{}, Available: []api.AvailableProvider{}}
 	ready := map[string]bool{}
-	for _, id := range v.sortedIDs() {
+	for _, id := range v.idsBy(q) {
 		c := v.capability(id)
-		if !v.knows(c) {
+		if c == nil || !v.knows(c) {
 			continue
 		}
 		s := api.CapabilitySummary{ID: id, Provider: c.provider.id, Origin: c.origin(), Methods: c.methods()}
 		r := v.readiness(c)
 		s.Ready, s.Off, s.Reason = r.ready, r.off, r.reason
 		ready[id] = r.ready
+		if q.Usable && !r.ready && !(r.off && v.couldServe(c)) {
+			continue
+		}
 		if c.entry != nil {
 			s.Access, s.Description = c.entry.Access, c.entry.Description
 		}
 		list.Capabilities = append(list.Capabilities, s)
 	}
 	for _, id := range v.registry.Providers() {
-		p := v.registry.Provider(id)
-		list.Sets = append(list.Sets, v.sets(p, ready)...)
-		if v.access.Everything() && !v.anyAccount(id) && !v.waitsForHost(p) {
+		if q.Provider != "" && id != q.Provider {
+			continue
+		}
+		account := v.anyAccount(id)
+		if account || !q.Usable {
+			list.Sets = append(list.Sets, v.sets(v.registry.Provider(id), ready)...)
+		}
+		if v.access.Everything() && !account && !v.waitsForHost(id) {
+			s := v.registry.Summary(id)
 			list.Available = append(list.Available, api.AvailableProvider{
-				Provider: id, Title: p.Title, Capabilities: len(p.Capabilities), Secrets: firstSecrets(p),
+				Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...),
 			})
 		}
+	}
+	if q.Usable {
+		list.Sets = slices.DeleteFunc(list.Sets, func(s api.CapabilitySet) bool { return !s.Ready })
 	}
 	slices.SortFunc(list.Sets, func(a, b api.CapabilitySet) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
@@ -60,19 +77,33 @@ func (v *viewer) sets(p *registry.Provider, ready map[string]bool) []api.Capabil
 	return list
 }
 
-// firstSecrets names what to store for the provider's first login that this
-// version has; the others are ways for special cases.
-func firstSecrets(p *registry.Provider) []string {
-	names := []string{}
-	for i := range p.Logins {
-		if l := &p.Logins[i]; l.NotYet == "" && !l.Dedicated {
-			for _, f := range l.Fields() {
-				names = append(names, secretName(p, f))
-			}
-			break
+// idsBy lists the ids of what may be on a list, registry and custom.
+func (v *viewer) idsBy(q api.CapabilityQuery) []string {
+	var ids []string
+	for _, id := range v.registry.Providers() {
+		if q.Provider != "" && id != q.Provider || q.Usable && !v.anyAccount(id) {
+			continue
+		}
+		for i := range v.registry.Provider(id).Capabilities {
+			ids = append(ids, v.registry.Provider(id).Capabilities[i].ID)
 		}
 	}
-	return names
+	for id, c := range v.capabilities {
+		if q.Provider != "" && c.entry.Provider != q.Provider {
+			continue
+		}
+		if _, claimed := v.registry.Capability(id); claimed == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// couldServe says whether a capability would be of use were it on: the viewer
+// sees a credential, or it is the operator's own.
+func (v *viewer) couldServe(c *capability) bool {
+	return c.provider.entry == nil || v.anyAccount(c.provider.id)
 }
 
 // anyAccount says whether the viewer sees a credential of a provider.
@@ -93,8 +124,8 @@ func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.Provide
 func (v *viewer) providers() []api.ProviderStatus {
 	list := []api.ProviderStatus{}
 	for _, id := range v.registry.Providers() {
-		if p := v.registry.Provider(id); !v.anyAccount(id) && v.waitsForHost(p) {
-			list = append(list, api.ProviderStatus{Provider: id, Waiting: needs{host: HostFlag(p)}.list()})
+		if !v.anyAccount(id) && v.waitsForHost(id) {
+			list = append(list, api.ProviderStatus{Provider: id, Waiting: needs{host: HostFlag(v.registry.Provider(id))}.list()})
 		}
 	}
 	for name := range v.accounts() {
@@ -119,11 +150,8 @@ func (v *viewer) providers() []api.ProviderStatus {
 
 // waitsForHost says whether the vault holds a secret of a provider that makes
 // no account yet, because nobody said whose it is; only the operator is told.
-func (v *viewer) waitsForHost(p *registry.Provider) bool {
-	if !v.caller.Operator || v.snapshot == nil || HostFlag(p) == "" {
-		return false
-	}
-	return slices.ContainsFunc(v.snapshot.State().Secrets, func(s vault.Secret) bool { return s.Pin == p.ID })
+func (v *viewer) waitsForHost(provider string) bool {
+	return v.caller.Operator && v.pins()[provider] && HostFlag(v.registry.Provider(provider)) != ""
 }
 
 // waiting names what a provider's credentials wait for: nothing when one of

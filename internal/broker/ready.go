@@ -197,6 +197,21 @@ func (ix *index) accounts() map[string][]*credential {
 	return ix.ofProvider
 }
 
+// pins are the providers that some secret is pinned to.
+func (ix *index) pins() map[string]bool {
+	ix.pinsOnce.Do(func() {
+		ix.pinned = map[string]bool{}
+		if ix.snapshot == nil {
+			return
+		}
+		secrets := ix.snapshot.State().Secrets
+		for i := range secrets {
+			ix.pinned[secrets[i].Pin] = true
+		}
+	})
+	return ix.pinned
+}
+
 // operatorsView is how a state that was just made looks to the operator.
 func operatorsView(c *catalog, s *vault.Snapshot) *viewer {
 	return newIndex(c, s).viewer(grant.Caller{Operator: true}, time.Now())

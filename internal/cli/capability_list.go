@@ -33,7 +33,7 @@ func newCapabilityList(o *Options) *cobra.Command {
 	cmd.Flags().StringVar(&l.search, "search", "", "every capability with this `TEXT` in its id or description")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return o.withClient(cmd.Context(), func(c *client.Client) error {
-			list, err := c.Capabilities(cmd.Context())
+			list, err := c.CapabilitiesBy(cmd.Context(), api.CapabilityQuery{Provider: l.provider, Usable: !l.full()})
 			if err != nil {
 				return err
 			}
@@ -65,12 +65,9 @@ func (o *Options) noticeLocked(ctx context.Context, c *client.Client, list api.C
 // full says whether what is not ready is listed, too.
 func (l listFlags) full() bool { return l.all || l.provider != "" || l.search != "" }
 
-// choose applies --provider and --search.
+// choose applies --search.
 func (l listFlags) choose(list api.CapabilityList) api.CapabilityList {
 	want := func(provider string, texts ...string) bool {
-		if l.provider != "" && provider != l.provider {
-			return false
-		}
 		return strings.Contains(strings.ToLower(strings.Join(append(texts, provider), "\n")), strings.ToLower(l.search))
 	}
 	out := api.CapabilityList{Capabilities: []api.CapabilitySummary{}, Sets: []api.CapabilitySet{}, Available: []api.AvailableProvider{}}
@@ -92,24 +89,7 @@ func (l listFlags) choose(list api.CapabilityList) api.CapabilityList {
 	return out
 }
 
-// brief leaves out what is neither ready nor turned off at a provider that
-// the vault has a credential for.
-func brief(list api.CapabilityList) api.CapabilityList {
-	available := map[string]bool{}
-	for _, p := range list.Available {
-		available[p.Provider] = true
-	}
-	list.Capabilities = slices.DeleteFunc(slices.Clone(list.Capabilities), func(c api.CapabilitySummary) bool {
-		return !c.Ready && (!c.Off || available[c.Provider])
-	})
-	list.Sets = slices.DeleteFunc(slices.Clone(list.Sets), func(s api.CapabilitySet) bool { return !s.Ready })
-	return list
-}
-
 func (o *Options) printCapabilities(l listFlags, list api.CapabilityList) error {
-	if !l.full() {
-		list = brief(list)
-	}
 	var tables []*table
 	if len(list.Capabilities) > 0 {
 		t := newTable("CAPABILITY", "ACCESS", "METHODS", "STATE", "DESCRIPTION")

@@ -57,6 +57,11 @@ invoke CALL
 json CALL
 lock
 markdown (md) CALL --exclude-field --namespace --wrap-field
+registry
+registry lint
+registry list (ls)
+registry show --id --provider
+registry test --requests
 restart
 rotate-master --env-var --file-path --new-key --new-key-file --new-passphrase --new-passphrase-file --provider
 secrets (secret)

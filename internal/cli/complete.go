@@ -98,7 +98,7 @@ func (o *Options) completePatterns(_ *cobra.Command, _ []string, prefix string) 
 }
 
 func capabilityIDs(ctx context.Context, c *client.Client, ready bool) ([]string, error) {
-	list, err := c.Capabilities(ctx)
+	list, err := c.CapabilitiesBy(ctx, api.CapabilityQuery{Usable: ready})
 	var ids []string
 	for _, one := range list.Capabilities {
 		if one.Ready || !ready {

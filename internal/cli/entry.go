@@ -179,7 +179,7 @@ func keyHelp(name string) string {
 	if !ok {
 		return ""
 	}
-	get := reg.Provider(claim.Provider).GetKey
+	get := reg.Summary(claim.Provider).GetKey
 	text := strings.TrimSpace(claim.Secret.About + " " + get.Text)
 	if get.URL != "" {
 		text += " (" + get.URL + ")"

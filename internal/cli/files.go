@@ -77,6 +77,9 @@ func fileError(flag, path string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	if flag == "" {
+		return api.Errorf(api.InvalidRequest, "read %q: %w", path, err)
+	}
 	return api.Errorf(api.InvalidRequest, "--%s: read %q: %w", flag, path, err)
 }
 
@@ -90,6 +93,9 @@ func (o *Options) readAll(ctx context.Context, flag, path string, limit int64) (
 	err = errors.Join(err, s.Close())
 	switch {
 	case errors.Is(err, errTooLong):
+		if flag == "" {
+			return nil, api.Errorf(api.InvalidRequest, "%q is longer than %d bytes", path, limit)
+		}
 		return nil, api.Errorf(api.InvalidRequest, "--%s: %q is longer than %d bytes", flag, path, limit)
 	case err != nil:
 		return nil, fileError(flag, path, err)

@@ -277,14 +277,15 @@ func TestCapabilityList(t *testing.T) {
 		flags listFlags
 		want  string
 	}{
-		{"ready", listFlags{}, `CAPABILITY     ACCESS  METHODS  STATE  DESCRIPTION
-openai/models  read    GET      ready  List models
+		{"all that was answered", listFlags{}, `CAPABILITY     ACCESS  METHODS  STATE               DESCRIPTION
+openai/models  read    GET      ready               List models
+github/repos   read    GET      needs GITHUB_TOKEN  Repositories
 
 AVAILABLE  CAPABILITIES  STORE ITS SECRET WITH
 github     1             aivault secrets create --name GITHUB_TOKEN
 trello     9             aivault secrets create --name TRELLO_API_KEY (and TRELLO_TOKEN)
 `},
-		{"one provider", listFlags{provider: "github"}, `CAPABILITY    ACCESS  METHODS  STATE               DESCRIPTION
+		{"its provider's name", listFlags{search: "github"}, `CAPABILITY    ACCESS  METHODS  STATE               DESCRIPTION
 github/repos  read    GET      needs GITHUB_TOKEN  Repositories
 
 AVAILABLE  CAPABILITIES  STORE ITS SECRET WITH

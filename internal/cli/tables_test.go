@@ -31,13 +31,6 @@ slack      1             aivault secrets create --name SLACK_BOT_TOKEN
 		flags listFlags
 		want  string
 	}{
-		{listFlags{}, `CAPABILITY  ACCESS  METHODS  STATE  DESCRIPTION
-github/a    read    GET      ready  A
-github/b    admin   PUT      off    B
-
-SET       STATE  MEMBERS  DESCRIPTION
-github/s  ready  2        S
-` + available},
 		{listFlags{all: true}, `CAPABILITY  ACCESS  METHODS  STATE                     DESCRIPTION
 github/a    read    GET      ready                     A
 github/b    admin   PUT      off                       B

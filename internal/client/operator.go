@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"moldable.sh/aivault/internal/api"
@@ -22,9 +23,35 @@ func (c *Client) Capabilities(ctx context.Context) (api.CapabilityList, error) {
 	return ask[api.CapabilityList](ctx, c, c.calls, get, api.RouteCapabilities, nil)
 }
 
+// CapabilitiesBy lists a part of it.
+func (c *Client) CapabilitiesBy(ctx context.Context, q api.CapabilityQuery) (api.CapabilityList, error) {
+	values := url.Values{}
+	if q.Usable {
+		values.Set("show", api.ShowUsable)
+	}
+	if q.Provider != "" {
+		values.Set("provider", q.Provider)
+	}
+	route := api.RouteCapabilities
+	if len(values) > 0 {
+		route += "?" + values.Encode()
+	}
+	return ask[api.CapabilityList](ctx, c, c.calls, get, route, nil)
+}
+
 // Capability describes one capability.
 func (c *Client) Capability(ctx context.Context, id string) (api.CapabilityDetail, error) {
 	return ask[api.CapabilityDetail](ctx, c, c.calls, get, api.RouteCapabilities+"/"+escape(id), nil)
+}
+
+// Registry lists the providers that the registry describes.
+func (c *Client) Registry(ctx context.Context) (api.RegistryList, error) {
+	return ask[api.RegistryList](ctx, c, c.calls, get, api.RouteRegistry, nil)
+}
+
+// RegistryFile is one provider's file.
+func (c *Client) RegistryFile(ctx context.Context, id string) (api.RawRecord, error) {
+	return ask[api.RawRecord](ctx, c, c.calls, get, api.RouteRegistry+"/"+escape(id), nil)
 }
 
 // The operator's requests: each goes only to a listener that the kernel says

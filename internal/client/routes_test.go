@@ -33,6 +33,10 @@ var requests = []struct {
 	}},
 	{"GET /aivault/status", func(ctx context.Context, c *Client) error { return only(c.Status(ctx)) }},
 	{"GET /aivault/capabilities", func(ctx context.Context, c *Client) error { return only(c.Capabilities(ctx)) }},
+	{"GET /aivault/capabilities", func(ctx context.Context, c *Client) error { return only(c.CapabilitiesBy(ctx, api.CapabilityQuery{})) }},
+	{"GET /aivault/capabilities?provider=a%26b&show=usable", func(ctx context.Context, c *Client) error {
+		return only(c.CapabilitiesBy(ctx, api.CapabilityQuery{Provider: "a&b", Usable: true}))
+	}},
 	{"GET /aivault/capabilities/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.Capability(ctx, "a/b")) }},
 	{`POST /aivault/capabilities {"id":"a/b","methods":["GET"],"paths":["/"]}`, func(ctx context.Context, c *Client) error {
 		return only(c.CreateCapability(ctx, api.CapabilityCreate{ID: "a/b", Methods: []string{"GET"}, Paths: []string{"/"}}))
@@ -101,6 +105,8 @@ var requests = []struct {
 	{`POST /aivault/grants/default {"default":"deny"}`, func(ctx context.Context, c *Client) error {
 		return only(c.SetGrantDefault(ctx, api.GrantDefault{Default: "deny"}))
 	}},
+	{"GET /aivault/registry", func(ctx context.Context, c *Client) error { return only(c.Registry(ctx)) }},
+	{"GET /aivault/registry/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.RegistryFile(ctx, "a/b")) }},
 	{"GET /aivault/audit?limit=7", func(ctx context.Context, c *Client) error { return only(c.Audit(ctx, 7)) }},
 }
 

@@ -150,7 +150,7 @@ func (p *Provider) checkLogins(fields map[string]bool) error {
 	}
 	for i := range p.Logins {
 		l := &p.Logins[i]
-		if err := l.check(fields); err != nil {
+		if err := l.check(fields, params); err != nil {
 			return err
 		}
 		for _, e := range l.endpoints() {

@@ -10,12 +10,13 @@ import (
 	"moldable.sh/aivault/internal/api"
 )
 
-// check says what is wrong with the login by itself.
-func (l *Login) check(fields map[string]bool) error {
+// check says what is wrong with the login by itself: fields are what secrets
+// fill, params what a host does.
+func (l *Login) check(fields, params map[string]bool) error {
 	if !api.ValidID(l.ID) {
 		return fmt.Errorf("login %s: not a valid id", quote(l.ID))
 	}
-	if err := l.checkStrategy(fields); err != nil {
+	if err := l.checkStrategy(fields, params); err != nil {
 		return fmt.Errorf("login %s: %w", l.ID, err)
 	}
 	if p := l.UpstreamPathPrefix; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || checkRule(p) != nil || strings.Contains(p, "*")) {
@@ -32,7 +33,7 @@ func (l *Login) check(fields map[string]bool) error {
 	return nil
 }
 
-func (l *Login) checkStrategy(fields map[string]bool) error {
+func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	declared := map[string]bool{ // strategy -> its parameters are there
 		"oauth2": l.OAuth2 != nil, "aws-sigv4": l.SigV4 != nil, "hmac": l.HMAC != nil, "mtls": l.MTLS != nil,
 		"token-exchange": l.TokenExchange != nil, "postgres-connection": l.Postgres != nil,
@@ -57,7 +58,7 @@ func (l *Login) checkStrategy(fields map[string]bool) error {
 	}
 	switch {
 	case l.OAuth2 != nil:
-		return l.OAuth2.check(fields)
+		return l.OAuth2.check(fields, params)
 	case l.SigV4 != nil:
 		return oneOf("service and region", l.SigV4.Service != "" && l.SigV4.Region != "" && len(l.SigV4.Fields) > 0)
 	case l.HMAC != nil:
@@ -79,7 +80,7 @@ func oneOf(what string, ok bool) error {
 	return errors.New(what + ": missing or not one of the values that the schema lists")
 }
 
-func (o *OAuth2) check(fields map[string]bool) error {
+func (o *OAuth2) check(fields, params map[string]bool) error {
 	if err := oneOf("grantType", slices.Contains([]string{"refresh_token", "authorization_code", "client_credentials",
 		"account_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"}, o.GrantType)); err != nil {
 		return err
@@ -102,6 +103,9 @@ func (o *OAuth2) check(fields map[string]bool) error {
 		return errors.New("oauth2 names no field")
 	}
 	for k, t := range o.TokenParams {
+		for p := range params {
+			t = strings.ReplaceAll(t, "{"+p+"}", "x")
+		}
 		if err := checkTemplate("tokenParams "+k, t, fields, false); err != nil {
 			return err
 		}

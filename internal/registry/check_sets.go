@@ -48,7 +48,7 @@ func (p *Provider) checkSet(s *Set) error {
 	if !slices.Contains(s.Members, s.Default) {
 		return errors.New("default is no member")
 	}
-	if method, path := p.capability(s.Default).defaultCall(); method == "" || path == "" {
+	if method, path := p.capability(s.Default).DefaultCall(); method == "" || path == "" {
 		return fmt.Errorf("default %s has no complete default call", s.Default)
 	}
 	return nil
@@ -63,9 +63,9 @@ func (p *Provider) capability(id string) *Capability {
 	return nil
 }
 
-// defaultCall is what leaving out method and path means: what the entry says,
+// DefaultCall is what leaving out method and path means: what the entry says,
 // else the only method and the only path, where that stands for one path.
-func (c *Capability) defaultCall() (method, path string) {
+func (c *Capability) DefaultCall() (method, path string) {
 	if c.Default != nil {
 		method, path = c.Default.Method, c.Default.Path
 	}

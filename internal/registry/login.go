@@ -18,8 +18,8 @@ type OAuth2 struct {
 	ScopeSeparator        string            `json:"scopeSeparator,omitzero"` // default: a space
 	ClientAuth            string            `json:"clientAuth"`              // body, basic, none
 	BodyFormat            string            `json:"bodyFormat"`              // form, json
-	TokenParams           map[string]string `json:"tokenParams,omitzero"`
-	Assertion             string            `json:"assertion,omitzero"` // jwt-bearer: what is signed, in words
+	TokenParams           map[string]string `json:"tokenParams,omitzero"`    // {name} is a host parameter, as in endpoints
+	Assertion             string            `json:"assertion,omitzero"`      // jwt-bearer: what is signed, in words
 	Headers               []api.AuthField   `json:"headers"`
 }
 

@@ -27,7 +27,13 @@ type Provider struct {
 	Sets          []Set              `json:"sets,omitzero"`
 	Client        *ClientEnvironment `json:"client,omitzero"`
 	Notes         []string           `json:"notes,omitzero"`
+
+	broken error
 }
+
+// Broken is why the provider's compiled-in file cannot be used; nil for every
+// provider that was checked.
+func (p *Provider) Broken() error { return p.broken }
 
 // GetKey tells a person where the key comes from.
 type GetKey struct {

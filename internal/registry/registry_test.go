@@ -275,11 +275,40 @@ func TestLoginShapes(t *testing.T) {
 	}
 }
 
+// What every start costs.
 func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Load(); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// What the first question about a secret's name costs.
+func BenchmarkClaims(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Load()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, ok := r.Claims("OPENAI_API_KEY"); !ok {
+			b.Fatal("nobody claims it")
+		}
+	}
+}
+
+// What asking for every provider costs, once in a process.
+func BenchmarkDecodeAll(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Load()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, id := range r.Providers() {
+			r.Provider(id)
 		}
 	}
 }

@@ -87,7 +87,7 @@ const good = `{
     {"id": "basic", "auth": {"type": "basic", "usernameTemplate": "{{id}}", "passwordTemplate": "{{secret}}"}},
     {"id": "oauth", "auth": {"type": "oauth2"}, "dedicated": true, "notYet": "oauth2", "upstreamPathPrefix": "/v2",
      "oauth2": {"fields": ["oauth"], "yields": ["access_token"], "grantType": "refresh_token", "tokenEndpoint": "https://id.acme.test/token",
-       "clientAuth": "body", "bodyFormat": "form", "headers": [{"name": "Authorization", "valueTemplate": "Bearer {{access_token}}"}]}}
+       "clientAuth": "body", "bodyFormat": "form", "tokenParams": {"audience": "https://{shop}.acme.test/"}, "headers": [{"name": "Authorization", "valueTemplate": "Bearer {{access_token}}"}]}}
   ],
   "capabilities": [
     {"id": "acme/things", "description": "Read things.", "access": "read", "methods": ["GET"], "paths": ["/v1/things", "=/v1/thing/*:go"],
@@ -219,6 +219,8 @@ func TestParse(t *testing.T) {
 		{`"{shop}.acme.test", "api.acme.test"`, `"{store}.acme.test", "api.acme.test"`, "unknown parameter"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"x.acme.test", "api.acme.test"`, "in no host"},
 		{`https://id.acme.test/token`, `https://{other}.acme.test/token`, "unknown parameter"},
+		{`https://{shop}.acme.test/`, `https://{other}.acme.test/`, "brace"},
+		{`https://{shop}.acme.test/`, `https://{{shop}}.acme.test/`, "brace"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.test", "api.acme.test"`, "registrable"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.acme.test", "127.1"`, "address"},
 		{`"{shop}.acme.test", "api.acme.test"`, `"{shop}.acme.test", "api.xn--acme-.test"`, "starts or ends"},

@@ -32,7 +32,7 @@ const (
 // query that nothing reads, a body that is neither JSON nor parts.
 func (x *exchange) checkForm(rt *route) error {
 	r := x.r
-	if len(r.URL.RawQuery) > 0 && r.URL.Path != api.RouteAudit {
+	if takesQuery := r.Method == http.MethodGet && (r.URL.Path == api.RouteAudit || r.URL.Path == api.RouteCapabilities); len(r.URL.RawQuery) > 0 && !takesQuery {
 		return api.Errorf(api.InvalidRequest, "this route takes no query")
 	}
 	hasBody := r.ContentLength != 0
@@ -245,7 +245,27 @@ func (x *exchange) closeUnlessRead() {
 	}
 }
 
-// limitQuery reads the one query that a route takes.
+// capabilityQuery reads what a list of capabilities is limited to.
+func capabilityQuery(r *http.Request) (q api.CapabilityQuery, err error) {
+	given, err := url.ParseQuery(r.URL.RawQuery)
+	bad := api.Errorf(api.InvalidRequest, "the query can be show=%s and provider=ID, each once", api.ShowUsable)
+	if err != nil {
+		return q, bad
+	}
+	for name, values := range given {
+		switch {
+		case len(values) == 1 && name == "show" && values[0] == api.ShowUsable:
+			q.Usable = true
+		case len(values) == 1 && name == "provider" && values[0] != "":
+			q.Provider = values[0]
+		default:
+			return api.CapabilityQuery{}, bad
+		}
+	}
+	return q, nil
+}
+
+// limitQuery reads how much of the audit log is asked for.
 func limitQuery(r *http.Request) (int, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	bad := api.Errorf(api.InvalidRequest, "the query can be limit=N, from 1 to %d", api.MaxAuditRecords)

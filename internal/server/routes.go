@@ -25,11 +25,17 @@ func (h *handler) table() []route {
 		{post, api.RouteExplain, false, (*exchange).explain},
 		{get, api.RouteStatus, false, (*exchange).showStatus},
 		{get, api.RouteCapabilities, false, func(x *exchange) error {
-			return reply(x)(h.cfg.Broker.Capabilities(x.r.Context(), x.who))
+			q, err := capabilityQuery(x.r)
+			if err != nil {
+				return err
+			}
+			return reply(x)(h.cfg.Broker.CapabilitiesBy(x.r.Context(), x.who, q))
 		}},
 		{get, capability, false, func(x *exchange) error {
 			return reply(x)(h.cfg.Broker.Capability(x.r.Context(), x.who, x.param))
 		}},
+		{get, api.RouteRegistry, false, func(x *exchange) error { return x.answer(h.cfg.Broker.Registry()) }},
+		{get, api.RouteRegistry + "/{id...}", false, func(x *exchange) error { return reply(x)(h.cfg.Broker.RegistryFile(x.param)) }},
 		{post, api.RouteCapabilities, true, change(a.CreateCapability)},
 		{del, capability, true, about(a.DeleteCapability)},
 		{post, api.RouteCapabilities + "/enable", true, change(a.EnableCapabilities)},
