@@ -391,32 +391,6 @@ type CredentialCreate struct {
 	AllowHTTP           bool   `json:"allowHttp,omitzero"` // plain http, to loopback or private addresses alone
 }
 
-// AuthSpec says how a credential authenticates. Templates name fields as
-// {{field}}; {{secret}} is the field of a credential that has only one.
-type AuthSpec struct {
-	Type string `json:"type"` // header, query, path, basic, multi-header, multi-query
-	// header
-	HeaderName    string `json:"headerName,omitzero"`    // default Authorization
-	ValueTemplate string `json:"valueTemplate,omitzero"` // header: default "Bearer {{secret}}" under Authorization, else "{{secret}}"; query: "{{secret}}"
-	// query
-	ParamName string `json:"paramName,omitzero"`
-	// path
-	PrefixTemplate string `json:"prefixTemplate,omitzero"` // e.g. /bot{{secret}}
-	// basic; both empty: one secret of the form user:pass or JSON {"username","password"}
-	UsernameTemplate string `json:"usernameTemplate,omitzero"`
-	PasswordTemplate string `json:"passwordTemplate,omitzero"`
-	// multi-header
-	Headers []AuthField `json:"headers,omitzero"`
-	// multi-query
-	Params []AuthField `json:"params,omitzero"`
-}
-
-// AuthField is one header or query parameter of a multi strategy.
-type AuthField struct {
-	Name          string `json:"name"`
-	ValueTemplate string `json:"valueTemplate"`
-}
-
 // KeyOptions choose a key provider, for init and rotate-master.
 type KeyOptions struct {
 	Provider   string       `json:"provider,omitzero"` // file, env, passphrase

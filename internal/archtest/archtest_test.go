@@ -25,7 +25,7 @@ var rows = [][]string{
 	{"durable", "redact", "term", "api", "standin"},
 	{"registry", "grant", "policy", "lint"},
 	{"keysource", "audit", "vault", "quota"},
-	{"egress", "auth"},
+	{"egress", "oauth", "auth"},
 	{"broker", "admin"},
 	{"peer", "server", "daemon", "client", "cli"},
 	{"aivaulttest"},

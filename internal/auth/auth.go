@@ -7,6 +7,7 @@ package auth
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -20,8 +21,14 @@ type Input struct {
 	Fields  map[string]secret.Value // by field name
 	Public  map[string]bool         // fields that hold no secret: an e-mail, an account id
 	Request *policy.Request
-	Host    string
-	Now     time.Time
+	// Destination is where the request goes, with the login's path prefix.
+	Destination egress.Destination
+	// Body is the request's, whole, for a strategy that signs it; nil for one
+	// that does not, and for a body that is not read (see SignsBody).
+	Body []byte
+	Now  time.Time
+	// Rand makes nonces; nil is crypto/rand.
+	Rand io.Reader
 }
 
 // Strategy is one way to authenticate, with its parameters checked.
@@ -30,6 +37,9 @@ type Strategy interface {
 	// values that the caller wipes. An error (auth_failed) says which field
 	// does not fit and never repeats it.
 	Additions(ctx context.Context, in Input) (egress.Additions, error)
+	// SignsBody says whether Additions has to be given the body of a request
+	// to this destination.
+	SignsBody(r *policy.Request, to egress.Destination) bool
 }
 
 // plan is a Strategy that also says what it needs and sets.

@@ -76,7 +76,7 @@ func (p *plan) transmit(ctx context.Context, client *egress.Client, now time.Tim
 	}
 	defer wipe(fields)
 	add, err := p.login.strategy.Additions(ctx, auth.Input{
-		Fields: fields, Public: p.credential.publics, Request: p.request, Host: p.decision.Host, Now: now,
+		Fields: fields, Public: p.credential.publics, Request: p.request, Destination: p.credential.destination(p.decision.Host, p.login), Now: now,
 	})
 	if err != nil {
 		return nil, err

@@ -31,18 +31,18 @@ func TestBody(t *testing.T) {
 		te   bool // chunked in HTTP/1.1
 	}{
 		{"none", func() Body { return Body{} }, "", "", "", false},
-		{"known", func() Body { return Body{strings.NewReader("hello"), 5} }, "hello", "", "", false},
-		{"known, byte by byte", func() Body { return Body{iotest.OneByteReader(strings.NewReader("hello")), 5} }, "hello", "", "", false},
-		{"known, end with the data", func() Body { return Body{iotest.DataErrReader(strings.NewReader("hello")), 5} }, "hello", "", "", false},
-		{"unknown", func() Body { return Body{strings.NewReader("hello"), -1} }, "hello", "", "", true},
-		{"empty", func() Body { return Body{strings.NewReader(""), 0} }, "", "", "", false},
-		{"short", func() Body { return Body{strings.NewReader("hell"), 5} }, "", api.InvalidRequest, "1 bytes short of the 5", false},
-		{"long", func() Body { return Body{strings.NewReader("hello!"), 5} }, "", api.InvalidRequest, "longer than the 5", false},
-		{"more than none", func() Body { return Body{strings.NewReader("x"), 0} }, "", api.InvalidRequest, "longer than the 0", false},
+		{"known", func() Body { return Body{Reader: strings.NewReader("hello"), Length: 5} }, "hello", "", "", false},
+		{"known, byte by byte", func() Body { return Body{Reader: iotest.OneByteReader(strings.NewReader("hello")), Length: 5} }, "hello", "", "", false},
+		{"known, end with the data", func() Body { return Body{Reader: iotest.DataErrReader(strings.NewReader("hello")), Length: 5} }, "hello", "", "", false},
+		{"unknown", func() Body { return Body{Reader: strings.NewReader("hello"), Length: -1} }, "hello", "", "", true},
+		{"empty", func() Body { return Body{Reader: strings.NewReader(""), Length: 0} }, "", "", "", false},
+		{"short", func() Body { return Body{Reader: strings.NewReader("hell"), Length: 5} }, "", api.InvalidRequest, "1 bytes short of the 5", false},
+		{"long", func() Body { return Body{Reader: strings.NewReader("hello!"), Length: 5} }, "", api.InvalidRequest, "longer than the 5", false},
+		{"more than none", func() Body { return Body{Reader: strings.NewReader("x"), Length: 0} }, "", api.InvalidRequest, "longer than the 0", false},
 		{"missing", func() Body { return Body{nil, 5} }, "", api.InvalidRequest, "missing", false},
-		{"breaks", func() Body { return Body{iotest.ErrReader(errors.New("path /secret")), 5} }, "", api.InvalidRequest, "broke off", false},
-		{"breaks, unknown", func() Body { return Body{iotest.ErrReader(io.ErrUnexpectedEOF), -1} }, "", api.InvalidRequest, "broke off", false},
-		{"refuses", func() Body { return Body{iotest.ErrReader(failing), -1} }, "", api.RequestTooLarge, "too much", false},
+		{"breaks", func() Body { return Body{Reader: iotest.ErrReader(errors.New("path /secret")), Length: 5} }, "", api.InvalidRequest, "broke off", false},
+		{"breaks, unknown", func() Body { return Body{Reader: iotest.ErrReader(io.ErrUnexpectedEOF), Length: -1} }, "", api.InvalidRequest, "broke off", false},
+		{"refuses", func() Body { return Body{Reader: iotest.ErrReader(failing), Length: -1} }, "", api.RequestTooLarge, "too much", false},
 		{"too large", func() Body { return Body{iotest.ErrReader(&http.MaxBytesError{Limit: 7}), -1} }, "", api.RequestTooLarge, "7 bytes", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func TestBrokenConnections(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to, _ := rawServer(t, tt.serve)
-			resp, err := send(t, newClient(t, Config{}), to, "POST", "/", Additions{}, Body{strings.NewReader("x"), 1})
+			resp, err := send(t, newClient(t, Config{}), to, "POST", "/", Additions{}, Body{Reader: strings.NewReader("x"), Length: 1})
 			if err == nil {
 				_, err = io.ReadAll(resp.Body)
 				resp.Body.Close()
@@ -423,7 +423,7 @@ func TestBodyIsNotSentTwice(t *testing.T) {
 	})
 	c := newClient(t, Config{})
 	get(t, c, to, "/")
-	_, err := send(t, c, to, "POST", "/", Additions{}, Body{strings.NewReader("x"), 1})
+	_, err := send(t, c, to, "POST", "/", Additions{}, Body{Reader: strings.NewReader("x"), Length: 1})
 	wantCode(t, err, api.UpstreamUnreachable, "")
 	if len(bodies) != 1 || len(server.accepted) != 1 {
 		t.Errorf("%d bodies over %d connections", len(bodies), len(server.accepted))

@@ -32,8 +32,12 @@ type Field struct {
 // Additions is everything that auth adds to a request. egress refuses
 // (policy_violation) what the caller had set itself.
 type Additions struct {
-	Headers     []Field
-	Query       []Field
+	Headers []Field
+	Query   []Field
+	// Form are members that are joined to a form-encoded body, behind the
+	// caller's, which may hold none of these names. The body has to be in
+	// memory: Body.Whole.
+	Form        []Field
 	PathPrefix  secret.Value // put before the request's path, already escaped
 	Certificate *tls.Certificate
 }
@@ -54,6 +58,9 @@ type Destination struct {
 type Body struct {
 	Reader io.Reader
 	Length int64
+	// Whole is all of it, where it is in memory; Reader then reads it. What
+	// has it can be sent a second time.
+	Whole []byte
 }
 
 // Response is an upstream's answer. Its body must be closed, which aborts

@@ -58,17 +58,17 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	}
 	switch {
 	case l.OAuth2 != nil:
-		return l.OAuth2.check(fields, params)
+		return checkOAuth2(l.OAuth2, fields, params)
 	case l.SigV4 != nil:
 		return oneOf("service and region", l.SigV4.Service != "" && l.SigV4.Region != "" && len(l.SigV4.Fields) > 0)
 	case l.HMAC != nil:
-		return l.HMAC.check(fields)
+		return checkHMAC(l.HMAC, fields)
 	case l.MTLS != nil:
 		if l.MTLS.Plus != nil {
 			return checkSpec(*l.MTLS.Plus, fields)
 		}
 	case l.TokenExchange != nil:
-		return l.TokenExchange.check(fields)
+		return checkExchange(l.TokenExchange, fields)
 	}
 	return nil
 }
@@ -80,9 +80,9 @@ func oneOf(what string, ok bool) error {
 	return errors.New(what + ": missing or not one of the values that the schema lists")
 }
 
-func (o *OAuth2) check(fields, params map[string]bool) error {
+func checkOAuth2(o *api.OAuth2Spec, fields, params map[string]bool) error {
 	if err := oneOf("grantType", slices.Contains([]string{"refresh_token", "authorization_code", "client_credentials",
-		"account_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"}, o.GrantType)); err != nil {
+		"account_credentials", api.GrantJWTBearer, api.GrantGitHubApp}, o.GrantType)); err != nil {
 		return err
 	}
 	if err := oneOf("clientAuth", slices.Contains([]string{"body", "basic", "none"}, o.ClientAuth)); err != nil {
@@ -113,7 +113,7 @@ func (o *OAuth2) check(fields, params map[string]bool) error {
 	return checkHeaders(o.Headers, fields, o.Yields...)
 }
 
-func (h *HMAC) check(fields map[string]bool) error {
+func checkHMAC(h *api.HMACSpec, fields map[string]bool) error {
 	switch {
 	case !slices.Contains([]string{"sha256", "sha384", "sha512"}, h.Algorithm):
 		return oneOf("algorithm", false)
@@ -121,10 +121,8 @@ func (h *HMAC) check(fields map[string]bool) error {
 		return oneOf("encoding", false)
 	case !slices.Contains([]string{"", "raw", "base64", "hex"}, h.KeyEncoding):
 		return oneOf("keyEncoding", false)
-	case h.SignedContent == "":
-		return oneOf("signedContent", false)
 	}
-	for _, p := range []*Place{&h.Output, h.Timestamp, h.Nonce} {
+	for _, p := range []*api.AuthPlace{&h.Output, h.Timestamp, h.Nonce} {
 		if p != nil && (p.Name == "" || !slices.Contains([]string{"header", "query", "body"}, p.In)) {
 			return oneOf("place", false)
 		}
@@ -135,7 +133,7 @@ func (h *HMAC) check(fields map[string]bool) error {
 	return checkHeaders(h.Headers, fields)
 }
 
-func (x *TokenExchange) check(fields map[string]bool) error {
+func checkExchange(x *api.TokenExchangeSpec, fields map[string]bool) error {
 	if err := checkEndpoint(x.TokenEndpoint); err != nil {
 		return err
 	}

@@ -7,67 +7,6 @@ import (
 	"moldable.sh/aivault/internal/api"
 )
 
-// OAuth2 declares a login whose token is fetched and refreshed.
-type OAuth2 struct {
-	Fields                []string          `json:"fields"` // what the credential holds
-	Yields                []string          `json:"yields"` // what the token answer gives to Headers
-	GrantType             string            `json:"grantType"`
-	TokenEndpoint         string            `json:"tokenEndpoint"`
-	AuthorizationEndpoint string            `json:"authorizationEndpoint,omitzero"`
-	Scopes                []string          `json:"scopes,omitzero"`
-	ScopeSeparator        string            `json:"scopeSeparator,omitzero"` // default: a space
-	ClientAuth            string            `json:"clientAuth"`              // body, basic, none
-	BodyFormat            string            `json:"bodyFormat"`              // form, json
-	TokenParams           map[string]string `json:"tokenParams,omitzero"`    // {name} is a host parameter, as in endpoints
-	Assertion             string            `json:"assertion,omitzero"`      // jwt-bearer: what is signed, in words
-	Headers               []api.AuthField   `json:"headers"`
-}
-
-// SigV4 declares a request signature of the AWS kind.
-type SigV4 struct {
-	Fields  []string `json:"fields"` // a name that ends in '?' may be absent
-	Service string   `json:"service"`
-	Region  string   `json:"region"`
-}
-
-// HMAC declares a signature over parts of the request.
-type HMAC struct {
-	Algorithm     string          `json:"algorithm"` // sha256, sha384, sha512
-	Encoding      string          `json:"encoding"`  // hex, base64
-	KeyField      string          `json:"keyField"`
-	KeyEncoding   string          `json:"keyEncoding,omitzero"` // raw (default), base64, hex
-	SignedContent string          `json:"signedContent"`        // in words
-	Output        Place           `json:"output"`
-	Headers       []api.AuthField `json:"headers,omitzero"`
-	Timestamp     *Place          `json:"timestamp,omitzero"`
-	Nonce         *Place          `json:"nonce,omitzero"`
-}
-
-// Place is where a computed value goes.
-type Place struct {
-	In         string `json:"in"` // header, query, body
-	Name       string `json:"name"`
-	Unit       string `json:"unit,omitzero"`       // timestamps: s, ms
-	Last       bool   `json:"last,omitzero"`       // query: after all others
-	Increasing bool   `json:"increasing,omitzero"` // nonces
-}
-
-// MTLS declares a client certificate, alone or beside another login.
-type MTLS struct {
-	CertField string        `json:"certField"`
-	KeyField  string        `json:"keyField"`
-	Plus      *api.AuthSpec `json:"plus,omitzero"`
-}
-
-// TokenExchange declares a login that buys a short-lived token with one call.
-type TokenExchange struct {
-	TokenEndpoint string            `json:"tokenEndpoint"`
-	BodyFormat    string            `json:"bodyFormat"` // form, json
-	Body          map[string]string `json:"body"`
-	TokenField    string            `json:"tokenField"`
-	Headers       []api.AuthField   `json:"headers"`
-}
-
 // Postgres declares a database connection.
 type Postgres struct {
 	Fields []string `json:"fields"`
@@ -171,7 +110,7 @@ func (l *Login) authHeaders() []string {
 		names = append(names, "Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Content-Sha256")
 	case l.HMAC != nil:
 		names = append(names, namesOf(l.HMAC.Headers)...)
-		for _, p := range []*Place{&l.HMAC.Output, l.HMAC.Timestamp, l.HMAC.Nonce} {
+		for _, p := range []*api.AuthPlace{&l.HMAC.Output, l.HMAC.Timestamp, l.HMAC.Nonce} {
 			if p != nil && p.In == "header" {
 				names = append(names, p.Name)
 			}
@@ -210,4 +149,12 @@ func namesOf(list []api.AuthField) []string {
 // foldHeader is the form in which policy asks for header names.
 func foldHeader(name string) string {
 	return strings.ReplaceAll(strings.ToLower(name), "_", "-")
+}
+
+// Spec is the login's auth, complete: hosts in its endpoints have their
+// parameters yet.
+func (l *Login) Spec() api.AuthSpec {
+	s := l.Auth
+	s.OAuth2, s.SigV4, s.HMAC, s.MTLS, s.TokenExchange = l.OAuth2, l.SigV4, l.HMAC, l.MTLS, l.TokenExchange
+	return s
 }

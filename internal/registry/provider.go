@@ -87,13 +87,14 @@ type Login struct {
 	NotYet             string       `json:"notYet,omitzero"`             // what is still missing, e.g. oauth2
 	Note               string       `json:"note,omitzero"`
 
-	// Parameters of the strategies that are declared, and not built yet.
-	OAuth2        *OAuth2        `json:"oauth2,omitzero"`
-	SigV4         *SigV4         `json:"sigv4,omitzero"`
-	HMAC          *HMAC          `json:"hmac,omitzero"`
-	MTLS          *MTLS          `json:"mtls,omitzero"`
-	TokenExchange *TokenExchange `json:"tokenExchange,omitzero"`
-	Postgres      *Postgres      `json:"postgres,omitzero"`
+	// Parameters of the strategy that Auth names, for those that have a
+	// member of their own in api.AuthSpec: Spec puts them there.
+	OAuth2        *api.OAuth2Spec        `json:"oauth2,omitzero"`
+	SigV4         *api.SigV4Spec         `json:"sigv4,omitzero"`
+	HMAC          *api.HMACSpec          `json:"hmac,omitzero"`
+	MTLS          *api.MTLSSpec          `json:"mtls,omitzero"`
+	TokenExchange *api.TokenExchangeSpec `json:"tokenExchange,omitzero"`
+	Postgres      *Postgres              `json:"postgres,omitzero"`
 }
 
 // Capability is one named operation of a provider.

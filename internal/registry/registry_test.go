@@ -232,7 +232,7 @@ func TestLoginShapes(t *testing.T) {
 			[]string{"a", "b"}, []string{"x-t", "client-id"}},
 		{`{"id":"x","auth":{"type":"aws-sigv4"},"notYet":"aws-sigv4","sigv4":{"fields":["a","b?"],"service":"{by-host}","region":"{region}"}}`,
 			[]string{"a"}, []string{"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"}},
-		{`{"id":"x","auth":{"type":"hmac"},"notYet":"hmac","hmac":{"algorithm":"sha256","encoding":"hex","keyField":"a","signedContent":"query and body",
+		{`{"id":"x","auth":{"type":"hmac"},"notYet":"hmac","hmac":{"algorithm":"sha256","encoding":"hex","keyField":"a","sign":"{query}{body}",
 		  "output":{"in":"header","name":"X-Sign"},"headers":[{"name":"X-MBX-APIKEY","valueTemplate":"{{b}}"}],"timestamp":{"in":"query","name":"timestamp","unit":"ms"}}}`,
 			[]string{"a", "b"}, []string{"x-mbx-apikey", "x-sign"}},
 		{`{"id":"x","auth":{"type":"mtls"},"notYet":"mtls","mtls":{"certField":"a","keyField":"b","plus":{"type":"basic","usernameTemplate":"{{a}}"}}}`,

@@ -7,7 +7,7 @@ import (
 )
 
 // StateVersion is the version of the sealed state's format.
-const StateVersion = 2
+const StateVersion = 3
 
 // State is everything that the vault seals. docs/vault-format.md specifies
 // its encoding. A State reached through a Snapshot must not be changed.
@@ -20,6 +20,7 @@ type State struct {
 	Policies     []api.Policy  `json:"policies"`
 	Bindings     []api.Binding `json:"bindings"`
 	Grants       []api.Grant   `json:"grants"`
+	Tokens       []Token       `json:"tokens"`
 	GrantDefault string        `json:"grantDefault"` // api.GrantAllow or api.GrantDeny
 	AuditKey     string        `json:"auditKey"`     // Ed25519 seed, base64url, that signs the log's checkpoints
 	AuditHead    audit.Head    `json:"auditHead"`    // where the log stood when this state was sealed
@@ -61,6 +62,7 @@ type Credential struct {
 	PublicParts         []string          `json:"publicParts,omitzero"` // custom providers: fields that are no secrets
 	HostParams          map[string]string `json:"hostParams,omitzero"`  // registry providers: what fills the braces of their hosts
 	Only                []string          `json:"only,omitzero"`        // patterns of the capabilities that it may be used for; none: all
+	Token               *api.TokenOptions `json:"token,omitzero"`       // of what its tokens are
 	CreatedAtMs         int64             `json:"createdAtMs"`
 }
 
@@ -72,5 +74,26 @@ type Capability struct {
 	Hosts       []string `json:"hosts"`
 	Methods     []string `json:"methods"`
 	Paths       []string `json:"paths"`
+	IssuesToken []string `json:"issuesToken,omitzero"` // JSON pointers to new tokens in answers
 	CreatedAtMs int64    `json:"createdAtMs"`
+}
+
+// Token is what a token endpoint gave for a set of secrets, sealed. One token
+// serves every login that would have asked for the same one with the same
+// secrets: a refresh token is never in the hands of two.
+type Token struct {
+	// Key says what was asked of whom with which secrets: oauth.KeyOf.
+	Key string `json:"key"`
+	// Sources are the secrets that it was had with, and their versions then.
+	// With another version it is stale, and is dropped.
+	Sources      map[string]uint64 `json:"sources"`
+	Version      uint64            `json:"version"` // counts the answers, from 1
+	ObtainedAtMs int64             `json:"obtainedAtMs"`
+	ExpiresAtMs  int64             `json:"expiresAtMs,omitzero"` // 0: the answer did not say
+	FirstAtMs    int64             `json:"firstAtMs"`
+	Rotates      bool              `json:"rotates,omitzero"` // an answer has once brought another refresh token
+	Scopes       []string          `json:"scopes,omitzero"`  // as granted, where the answer said
+	Account      string            `json:"account,omitzero"` // who logged in, where the provider told
+	DEK          string            `json:"dek"`
+	Value        string            `json:"value"` // sealed: a JSON object of strings, e.g. access_token, refresh_token
 }
