@@ -39,7 +39,7 @@ func TestBody(t *testing.T) {
 		{"short", func() Body { return Body{Reader: strings.NewReader("hell"), Length: 5} }, "", api.InvalidRequest, "1 bytes short of the 5", false},
 		{"long", func() Body { return Body{Reader: strings.NewReader("hello!"), Length: 5} }, "", api.InvalidRequest, "longer than the 5", false},
 		{"more than none", func() Body { return Body{Reader: strings.NewReader("x"), Length: 0} }, "", api.InvalidRequest, "longer than the 0", false},
-		{"missing", func() Body { return Body{nil, 5} }, "", api.InvalidRequest, "missing", false},
+		{"missing", func() Body { return Body{Reader: nil, Length: 5} }, "", api.InvalidRequest, "missing", false},
 		{"breaks", func() Body { return Body{Reader: iotest.ErrReader(errors.New("path /secret")), Length: 5} }, "", api.InvalidRequest, "broke off", false},
 		{"breaks, unknown", func() Body { return Body{Reader: iotest.ErrReader(io.ErrUnexpectedEOF), Length: -1} }, "", api.InvalidRequest, "broke off", false},
 		{"refuses", func() Body { return Body{Reader: iotest.ErrReader(failing), Length: -1} }, "", api.RequestTooLarge, "too much", false},
