@@ -43,7 +43,7 @@ func TestBody(t *testing.T) {
 		{"breaks", func() Body { return Body{Reader: iotest.ErrReader(errors.New("path /secret")), Length: 5} }, "", api.InvalidRequest, "broke off", false},
 		{"breaks, unknown", func() Body { return Body{Reader: iotest.ErrReader(io.ErrUnexpectedEOF), Length: -1} }, "", api.InvalidRequest, "broke off", false},
 		{"refuses", func() Body { return Body{Reader: iotest.ErrReader(failing), Length: -1} }, "", api.RequestTooLarge, "too much", false},
-		{"too large", func() Body { return Body{iotest.ErrReader(&http.MaxBytesError{Limit: 7}), -1} }, "", api.RequestTooLarge, "7 bytes", false},
+		{"too large", func() Body { return Body{Reader: iotest.ErrReader(&http.MaxBytesError{Limit: 7}), Length: -1} }, "", api.RequestTooLarge, "7 bytes", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			versions(t, func(t *testing.T, c *Client, up upstream) {
@@ -121,7 +121,7 @@ func TestBodyFailsAfterTheAnswerBegan(t *testing.T) {
 		}
 		pr, pw := io.Pipe()
 		go func() { _, _ = pw.Write([]byte("x")) }()
-		resp, err := send(t, c, up.to, "POST", "/", Additions{}, Body{pr, 5})
+		resp, err := send(t, c, up.to, "POST", "/", Additions{}, Body{Reader: pr, Length: 5})
 		if err != nil {
 			t.Fatal(err)
 		}
