@@ -155,7 +155,7 @@ func TestLargeUpload(t *testing.T) {
 	want := hex.EncodeToString(hash.Sum(nil))
 	versions(t, func(t *testing.T, c *Client, up upstream) {
 		for _, length := range []int64{size, -1} {
-			resp, err := send(t, c, up.to, "POST", "/upload", Additions{}, Body{pattern(size), length})
+			resp, err := send(t, c, up.to, "POST", "/upload", Additions{}, Body{Reader: pattern(size), Length: length})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -296,7 +296,7 @@ func TestIdleTimeoutCountsFromTheLastByte(t *testing.T) {
 		}
 		pw.Close()
 	}()
-	resp, err := send(t, c, up.to, "POST", "/", Additions{}, Body{pr, -1})
+	resp, err := send(t, c, up.to, "POST", "/", Additions{}, Body{Reader: pr, Length: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
