@@ -128,6 +128,9 @@ func (c *Client) Send(ctx context.Context, to Destination, r *policy.Request, ad
 	if err != nil {
 		return nil, err
 	}
+	if body, err = joinForm(r, add, body, header); err != nil {
+		return nil, err
+	}
 	p, err := c.acquire(to, add.Certificate)
 	if err != nil {
 		return nil, err

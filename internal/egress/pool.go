@@ -161,9 +161,9 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	if err != nil {
 		return nil, err
 	}
-	scheme, usual := "https", 443
+	scheme, usual := "https", usualPort(to)
 	if to.AllowHTTP {
-		scheme, usual = "http", 80
+		scheme = "http"
 		if certificate != nil {
 			return nil, api.Errorf(api.AuthFailed, "%s: a client certificate cannot be shown over plain http", to.Host)
 		}
@@ -171,13 +171,7 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	if port == 0 {
 		port = usual
 	}
-	p := &pool{to: to, certificate: certificate, name: to.Host, scheme: scheme, authority: host}
-	if strings.Contains(host, ":") {
-		p.authority = "[" + host + "]"
-	}
-	if port != usual {
-		p.authority += ":" + strconv.Itoa(port)
-	}
+	p := &pool{to: to, certificate: certificate, name: to.Host, scheme: scheme, authority: authority(host, port, usual)}
 	if port != usual && !(to.AllowHTTP && port == 443) && !c.cfg.AnyPort && !slices.Contains(to.AllowPorts, port) {
 		return nil, api.Errorf(api.PolicyViolation, "%s: port %d needs the operator's exception", p.name, port).
 			WithHint("the operator can allow it to one credential: aivault credential create ... --allow-port %d", port)
@@ -188,6 +182,25 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	}
 	p.transport = c.newTransport(p)
 	return p, nil
+}
+
+// usualPort is the port that a destination's requests do not name.
+func usualPort(to Destination) int {
+	if to.AllowHTTP {
+		return 80
+	}
+	return 443
+}
+
+// authority is the Host of requests; no port, and the usual one, are left out.
+func authority(host string, port, usual int) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != 0 && port != usual {
+		host += ":" + strconv.Itoa(port)
+	}
+	return host
 }
 
 // newTransport speaks one scheme alone: the other's connections cannot be
