@@ -46,6 +46,7 @@ const (
 	GrantRemoved      = "grant.removed"
 	GrantReset        = "grant.reset"
 	GrantDefaultSet   = "grant.default"
+	TokenRefreshed    = "token.refreshed"
 )
 
 // Caller is how a record names who asked.

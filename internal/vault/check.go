@@ -16,7 +16,7 @@ import (
 func (st *State) check() error {
 	for _, part := range []func(*State) error{
 		(*State).checkSecrets, (*State).checkCredentials, (*State).checkCapabilities,
-		(*State).checkPolicies, (*State).checkBindings, (*State).checkGrants,
+		(*State).checkPolicies, (*State).checkBindings, (*State).checkGrants, (*State).checkTokens,
 	} {
 		if err := part(st); err != nil {
 			return err
@@ -173,6 +173,27 @@ func (st *State) checkGrants() error {
 		// A reader could take a negative number for no limit.
 		if g.RatePerMinute < 0 || g.ExpiresAtMs < 0 {
 			return fmt.Errorf("grant %q has a negative limit", g.ID)
+		}
+	}
+	return nil
+}
+
+// checkTokens wants keys that can be told apart, since each names a file, and
+// tokens that are somebody's. Whether one opens is found when it is used.
+func (st *State) checkTokens() error {
+	keys := newUnique[string]("the key of a token", len(st.Tokens))
+	for i := range st.Tokens {
+		t := &st.Tokens[i]
+		if err := keys.add(t.Key); err != nil {
+			return err
+		}
+		switch {
+		case !isHash(t.Key):
+			return fmt.Errorf("the key of a token, %+q, is no hash", t.Key)
+		case len(t.Sources) == 0:
+			return fmt.Errorf("token %s was had with no secret", t.Key)
+		case t.Version == 0:
+			return fmt.Errorf("token %s has no version", t.Key)
 		}
 	}
 	return nil

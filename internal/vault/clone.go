@@ -24,6 +24,7 @@ func (st *State) clone() *State {
 	for i := range out.Capabilities {
 		c := &out.Capabilities[i]
 		c.Hosts, c.Methods, c.Paths = slices.Clone(c.Hosts), slices.Clone(c.Methods), slices.Clone(c.Paths)
+		c.IssuesToken = slices.Clone(c.IssuesToken)
 	}
 	out.Switches = slices.Clone(st.Switches)
 	out.Policies = slices.Clone(st.Policies)
@@ -48,6 +49,11 @@ func (st *State) clone() *State {
 		g := &out.Grants[i]
 		g.Consumer, g.Capabilities = cloneConsumer(g.Consumer), slices.Clone(g.Capabilities)
 	}
+	out.Tokens = slices.Clone(st.Tokens)
+	for i := range out.Tokens {
+		t := &out.Tokens[i]
+		t.Sources, t.Scopes = maps.Clone(t.Sources), slices.Clone(t.Scopes)
+	}
 	return &out
 }
 
@@ -56,11 +62,39 @@ func (c *Credential) unshare() {
 	c.Secrets, c.HostParams = maps.Clone(c.Secrets), maps.Clone(c.HostParams)
 	c.Hosts, c.AllowPorts = slices.Clone(c.Hosts), slices.Clone(c.AllowPorts)
 	c.PublicParts, c.Only = slices.Clone(c.PublicParts), slices.Clone(c.Only)
-	if c.Auth != nil {
-		a := *c.Auth
-		a.Headers, a.Params = slices.Clone(a.Headers), slices.Clone(a.Params)
-		c.Auth = &a
+	c.Auth = cloneAuth(c.Auth)
+	if t := clonePointer(c.Token); t != nil {
+		t.Scopes, t.Repositories, t.Permissions = slices.Clone(t.Scopes), slices.Clone(t.Repositories), maps.Clone(t.Permissions)
+		c.Token = t
 	}
+}
+
+func cloneAuth(spec *api.AuthSpec) *api.AuthSpec {
+	a := clonePointer(spec)
+	if a == nil {
+		return nil
+	}
+	a.Headers, a.Params = slices.Clone(a.Headers), slices.Clone(a.Params)
+	if a.SigV4 = clonePointer(a.SigV4); a.SigV4 != nil {
+		a.SigV4.Fields = slices.Clone(a.SigV4.Fields)
+	}
+	if h := clonePointer(a.HMAC); h != nil {
+		h.Headers, h.Timestamp, h.Nonce = slices.Clone(h.Headers), clonePointer(h.Timestamp), clonePointer(h.Nonce)
+		a.HMAC = h
+	}
+	if a.MTLS = clonePointer(a.MTLS); a.MTLS != nil {
+		a.MTLS.Plus = cloneAuth(a.MTLS.Plus)
+	}
+	if o := clonePointer(a.OAuth2); o != nil {
+		o.Fields, o.Yields, o.Scopes, o.Headers = slices.Clone(o.Fields), slices.Clone(o.Yields), slices.Clone(o.Scopes), slices.Clone(o.Headers)
+		o.AuthorizationParams, o.TokenParams = maps.Clone(o.AuthorizationParams), maps.Clone(o.TokenParams)
+		a.OAuth2 = o
+	}
+	if x := clonePointer(a.TokenExchange); x != nil {
+		x.Body, x.Headers = maps.Clone(x.Body), slices.Clone(x.Headers)
+		a.TokenExchange = x
+	}
+	return a
 }
 
 func cloneConsumer(c api.Consumer) api.Consumer {

@@ -12,20 +12,18 @@ func encodeState(st *State) ([]byte, error) {
 }
 
 // decodeState refuses whatever no version of encodeState would have written.
-// A state of version 1 becomes one of version 2; there is no way back.
+// A state of an older version becomes one of the present; there is no way back.
 func decodeState(plain []byte) (*State, error) {
 	var st State
 	if err := strictjson.Unmarshal(plain, &st); err != nil {
 		return nil, errNewer
 	}
-	switch {
-	case st.Version == 1:
-		if err := st.migrateV1(plain); err != nil {
+	if st.Version != StateVersion {
+		if err := st.migrate(plain); err != nil {
 			return nil, err
 		}
-	case st.Version != StateVersion:
-		return nil, errNewer
-	case st.lacksLists():
+	}
+	if st.lacksLists() {
 		return nil, errDamaged
 	}
 	if err := st.check(); err != nil {

@@ -98,27 +98,44 @@ func (k *keyring) wipe() {
 	k.wrap.Wipe()
 }
 
+// A sealing is what binds a value that is sealed under a data key of its own,
+// and that data key.
+type sealing struct{ dataKey, value []byte }
+
+func sealingOf(vaultID string, s *Secret) sealing {
+	return sealing{dataKeyContext(vaultID, s), valueContext(vaultID, s)}
+}
+
+func sealingOfToken(vaultID string, t *Token) sealing {
+	return sealing{tokenDataKeyContext(vaultID, t), tokenContext(vaultID, t)}
+}
+
 // openValue opens one secret's value. The caller wipes it.
-func (k *keyring) openValue(s *Secret) (v secret.Value, err error) {
-	sealedDEK, err := b64.DecodeString(s.DEK)
+func (k *keyring) openValue(s *Secret) (secret.Value, error) {
+	plain, err := k.open(sealingOf(k.vaultID, s), s.DEK, s.Value)
+	return secret.New(plain), err
+}
+
+// open opens what seal made. The caller wipes it.
+func (k *keyring) open(context sealing, wrapped, value string) (plain []byte, err error) {
+	sealedDEK, err := b64.DecodeString(wrapped)
 	if err != nil {
-		return v, errDamaged
+		return nil, errDamaged
 	}
-	sealed, err := b64.DecodeString(s.Value)
+	sealed, err := b64.DecodeString(value)
 	if err != nil {
-		return v, errDamaged
+		return nil, errDamaged
 	}
 	err = k.use(func(_, wrap []byte) error {
-		dek, err := unseal(wrap, sealedDEK, dataKeyContext(k.vaultID, s))
+		dek, err := unseal(wrap, sealedDEK, context.dataKey)
 		if err != nil {
 			return err
 		}
 		defer clear(dek)
-		plain, err := unseal(dek, sealed, valueContext(k.vaultID, s))
-		v = secret.New(plain)
+		plain, err = unseal(dek, sealed, context.value)
 		return err
 	})
-	return v, err
+	return plain, err
 }
 
 // sealValue fills s.DEK and s.Value under a data key of their own.
@@ -126,42 +143,61 @@ func (k *keyring) sealValue(rand io.Reader, s *Secret, value secret.Value) error
 	if n := value.Len(); n == 0 || n > secret.MaxSize {
 		return api.Errorf(api.InvalidRequest, "a value has 1 to %d bytes, this one has %d", secret.MaxSize, n)
 	}
+	wrapped, sealed, err := k.seal(rand, sealingOf(k.vaultID, s), value.Expose())
+	if err == nil {
+		s.DEK, s.Value = wrapped, sealed
+	}
+	return err
+}
+
+// seal seals plain under a new data key, which it wraps.
+func (k *keyring) seal(rand io.Reader, context sealing, plain []byte) (wrapped, value string, err error) {
 	dek := make([]byte, dekSize)
 	defer clear(dek)
 	if _, err := io.ReadFull(rand, dek); err != nil {
-		return err
+		return "", "", err
 	}
-	return k.use(func(_, wrap []byte) error {
-		sealed, err := seal(rand, dek, value.Expose(), valueContext(k.vaultID, s))
+	err = k.use(func(_, wrap []byte) error {
+		sealed, err := seal(rand, dek, plain, context.value)
 		if err != nil {
 			return err
 		}
-		wrapped, err := seal(rand, wrap, dek, dataKeyContext(k.vaultID, s))
-		if err != nil {
-			return err
-		}
-		s.DEK, s.Value = b64.EncodeToString(wrapped), b64.EncodeToString(sealed)
-		return nil
+		sealedDEK, err := seal(rand, wrap, dek, context.dataKey)
+		wrapped, value = b64.EncodeToString(sealedDEK), b64.EncodeToString(sealed)
+		return err
 	})
+	return wrapped, value, err
 }
 
 // rewrap moves s's data key from this keyring to another. The sealed value
 // does not change.
-func (k *keyring) rewrap(rand io.Reader, to *keyring, s *Secret) error {
-	sealed, err := b64.DecodeString(s.DEK)
+func (k *keyring) rewrap(rand io.Reader, to *keyring, s *Secret) (err error) {
+	s.DEK, err = k.rewrapKey(rand, to, sealingOf(k.vaultID, s), s.DEK)
+	return err
+}
+
+// rewrapToken is rewrap for a token.
+func (k *keyring) rewrapToken(rand io.Reader, to *keyring, t *Token) (err error) {
+	t.DEK, err = k.rewrapKey(rand, to, sealingOfToken(k.vaultID, t), t.DEK)
+	return err
+}
+
+func (k *keyring) rewrapKey(rand io.Reader, to *keyring, context sealing, wrapped string) (string, error) {
+	sealed, err := b64.DecodeString(wrapped)
 	if err != nil {
-		return errDamaged
+		return wrapped, errDamaged
 	}
-	return k.use(func(_, wrap []byte) error {
-		dek, err := unseal(wrap, sealed, dataKeyContext(k.vaultID, s))
+	err = k.use(func(_, wrap []byte) error {
+		dek, err := unseal(wrap, sealed, context.dataKey)
 		if err != nil {
 			return err
 		}
 		defer clear(dek)
 		return to.use(func(_, wrap []byte) error {
-			out, err := seal(rand, wrap, dek, dataKeyContext(k.vaultID, s))
-			s.DEK = b64.EncodeToString(out)
+			out, err := seal(rand, wrap, dek, context.dataKey)
+			wrapped = b64.EncodeToString(out)
 			return err
 		})
 	})
+	return wrapped, err
 }

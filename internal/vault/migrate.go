@@ -6,10 +6,10 @@ import (
 	"moldable.sh/aivault/internal/strictjson"
 )
 
-// The members that a state of version 1 has. Nothing is read through these
-// types: they tell whether a document holds more than its version allows, so
-// that a member of version 2 is never half understood in a state that says 1.
-// They stay as they are.
+// The members that states of versions 1 and 2 have. Nothing is read through
+// these types: they tell whether a document holds more than its version allows,
+// so that a member of a later version is never half understood in a state that
+// says it is older. They stay as they are.
 type (
 	stateV1 struct {
 		Version      int            `json:"version"`
@@ -39,7 +39,7 @@ type (
 		Scope               string            `json:"scope"`
 		Auto                bool              `json:"auto,omitzero"`
 		Secrets             map[string]string `json:"secrets"`
-		Auth                *api.AuthSpec     `json:"auth,omitzero"`
+		Auth                *authSpecV1       `json:"auth,omitzero"`
 		Hosts               []string          `json:"hosts,omitzero"`
 		CAPEM               string            `json:"caPem,omitzero"`
 		AllowPrivateNetwork bool              `json:"allowPrivateNetwork,omitzero"`
@@ -55,18 +55,88 @@ type (
 		Paths       []string `json:"paths"`
 		CreatedAtMs int64    `json:"createdAtMs"`
 	}
+
+	stateV2 struct {
+		Version      int            `json:"version"`
+		Secrets      []secretV2     `json:"secrets"`
+		Credentials  []credentialV2 `json:"credentials"`
+		Capabilities []capabilityV1 `json:"capabilities"`
+		Switches     []api.Switch   `json:"switches"`
+		Policies     []api.Policy   `json:"policies"`
+		Bindings     []api.Binding  `json:"bindings"`
+		Grants       []api.Grant    `json:"grants"`
+		GrantDefault string         `json:"grantDefault"`
+		AuditKey     string         `json:"auditKey"`
+		AuditHead    audit.Head     `json:"auditHead"`
+	}
+	secretV2 struct {
+		ID          string   `json:"id"`
+		Name        string   `json:"name"`
+		Aliases     []string `json:"aliases,omitzero"`
+		Scope       string   `json:"scope"`
+		Groups      []string `json:"groups,omitzero"`
+		Pin         string   `json:"pin,omitzero"`
+		PinTenant   string   `json:"pinTenant,omitzero"`
+		Field       string   `json:"field,omitzero"`
+		Version     uint64   `json:"version"`
+		CreatedAtMs int64    `json:"createdAtMs"`
+		RotatedAtMs int64    `json:"rotatedAtMs,omitzero"`
+		DEK         string   `json:"dek"`
+		Value       string   `json:"value"`
+	}
+	credentialV2 struct {
+		ID                  string            `json:"id"`
+		Provider            string            `json:"provider"`
+		Scope               string            `json:"scope"`
+		Auto                bool              `json:"auto,omitzero"`
+		Secrets             map[string]string `json:"secrets"`
+		Auth                *authSpecV1       `json:"auth,omitzero"`
+		Hosts               []string          `json:"hosts,omitzero"`
+		CAPEM               string            `json:"caPem,omitzero"`
+		AllowPrivateNetwork bool              `json:"allowPrivateNetwork,omitzero"`
+		AllowPorts          []int             `json:"allowPorts,omitzero"`
+		AllowHTTP           bool              `json:"allowHttp,omitzero"`
+		PublicParts         []string          `json:"publicParts,omitzero"`
+		HostParams          map[string]string `json:"hostParams,omitzero"`
+		Only                []string          `json:"only,omitzero"`
+		CreatedAtMs         int64             `json:"createdAtMs"`
+	}
+
+	// authSpecV1 is the auth of both: strategies that render a value alone.
+	authSpecV1 struct {
+		Type             string          `json:"type"`
+		HeaderName       string          `json:"headerName,omitzero"`
+		ValueTemplate    string          `json:"valueTemplate,omitzero"`
+		ParamName        string          `json:"paramName,omitzero"`
+		PrefixTemplate   string          `json:"prefixTemplate,omitzero"`
+		UsernameTemplate string          `json:"usernameTemplate,omitzero"`
+		PasswordTemplate string          `json:"passwordTemplate,omitzero"`
+		Headers          []api.AuthField `json:"headers,omitzero"`
+		Params           []api.AuthField `json:"params,omitzero"`
+	}
 )
 
-// migrateV1 makes version 2 of a state that was decoded from plain, which
-// says that it is of version 1. The change is one of memory: the document
-// stays as it is until the next change of the vault, which writes version 2.
-func (st *State) migrateV1(plain []byte) error {
-	if err := strictjson.Unmarshal(plain, &stateV1{}); err != nil {
+// migrate makes the present version of a state that was decoded from plain,
+// which says that it is of an older one. The change is one of memory: the
+// document stays as it is until the next change of the vault, which writes the
+// present version.
+func (st *State) migrate(plain []byte) error {
+	switch st.Version {
+	case 1:
+		if err := strictjson.Unmarshal(plain, &stateV1{}); err != nil {
+			return errNewer
+		}
+		st.GrantDefault = api.GrantAllow // what version 1 did for want of grants
+		st.fillLists()
+	case 2:
+		if err := strictjson.Unmarshal(plain, &stateV2{}); err != nil {
+			return errNewer
+		}
+		st.Tokens = []Token{}
+	default:
 		return errNewer
 	}
 	st.Version = StateVersion
-	st.GrantDefault = api.GrantAllow // what version 1 did for want of grants
-	st.fillLists()
 	return nil
 }
 
@@ -86,6 +156,7 @@ func (st *State) fillLists() {
 	fill(&st.Policies)
 	fill(&st.Bindings)
 	fill(&st.Grants)
+	fill(&st.Tokens)
 }
 
 func fill[T any](list *[]T) {
@@ -97,5 +168,5 @@ func fill[T any](list *[]T) {
 // lacksLists says that a list is missing or null.
 func (st *State) lacksLists() bool {
 	return st.Secrets == nil || st.Credentials == nil || st.Capabilities == nil ||
-		st.Switches == nil || st.Policies == nil || st.Bindings == nil || st.Grants == nil
+		st.Switches == nil || st.Policies == nil || st.Bindings == nil || st.Grants == nil || st.Tokens == nil
 }

@@ -18,17 +18,46 @@ const stateOfV1 = `{"version":1,` +
 	`"capabilities":[{"id":"p/x","provider":"p","credential":"c","hosts":["h:1"],"methods":["GET"],"paths":["/"],"createdAtMs":5}],` +
 	`"auditKey":"K","auditHead":{"seq":6,"hash":"H","file":"F","offset":7}}`
 
+const stateOfV2 = `{"version":2,` +
+	`"secrets":[{"id":"s","name":"S","scope":"workspace:w","groups":["group:w:g"],"version":3,"createdAtMs":1,"dek":"D","value":"V"}],` +
+	`"credentials":[{"id":"c","provider":"p","scope":"global","secrets":{"secret":"s"},"auth":{"type":"header","headerName":"X"},"hosts":["h:1"],"allowHttp":true,"publicParts":["x"],"hostParams":{"shop":"x"},"only":["x"],"createdAtMs":4}],` +
+	`"capabilities":[{"id":"p/x","provider":"p","hosts":["h:1"],"methods":["GET"],"paths":["/"],"createdAtMs":5}],` +
+	`"switches":[{"pattern":"p/x","on":false}],"policies":[{"capability":"p/x","rateLimitPerMinute":6}],` +
+	`"bindings":[{"bindingId":"b","capability":"a/b","credential":"c","scope":"global","createdAtMs":7}],` +
+	`"grants":[{"grantId":"g","consumer":{"uid":1},"capabilities":["a/b"],"createdAtMs":8}],` +
+	`"grantDefault":"deny","auditKey":"K","auditHead":{"seq":6,"hash":"H","file":"F","offset":7}}`
+
+func TestMigrationOfV2(t *testing.T) {
+	t.Parallel()
+	got, err := decodeState([]byte(stateOfV2))
+	must(t, err)
+	want := &State{Version: 3,
+		Secrets: []Secret{{ID: "s", Name: "S", Scope: "workspace:w", Groups: []string{"group:w:g"}, Version: 3, CreatedAtMs: 1, DEK: "D", Value: "V"}},
+		Credentials: []Credential{{ID: "c", Provider: "p", Scope: "global", Secrets: map[string]string{"secret": "s"},
+			Auth: &api.AuthSpec{Type: "header", HeaderName: "X"}, Hosts: []string{"h:1"}, AllowHTTP: true, PublicParts: []string{"x"},
+			HostParams: map[string]string{"shop": "x"}, Only: []string{"x"}, CreatedAtMs: 4}},
+		Capabilities: []Capability{{ID: "p/x", Provider: "p", Hosts: []string{"h:1"}, Methods: []string{"GET"}, Paths: []string{"/"}, CreatedAtMs: 5}},
+		Switches:     []api.Switch{{Pattern: "p/x"}}, Policies: []api.Policy{{Capability: "p/x", RatePerMinute: 6}},
+		Bindings: []api.Binding{{ID: "b", Capability: "a/b", Credential: "c", Scope: "global", CreatedAtMs: 7}},
+		Grants:   []api.Grant{{ID: "g", Consumer: *uid(1), Capabilities: []string{"a/b"}, CreatedAtMs: 8}},
+		Tokens:   []Token{}, GrantDefault: "deny",
+		AuditKey: "K", AuditHead: audit.Head{Seq: 6, Hash: "H", File: "F", Offset: 7}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestMigrationOfV1(t *testing.T) {
 	t.Parallel()
 	got, err := decodeState([]byte(stateOfV1))
 	must(t, err)
-	want := &State{Version: 2,
+	want := &State{Version: 3,
 		Secrets: []Secret{{ID: "s", Name: "S", Aliases: []string{"A"}, Scope: "workspace:w", Pin: "shopify", PinTenant: "acme", Field: "secret",
 			Version: 3, CreatedAtMs: 1, RotatedAtMs: 2, DEK: "D", Value: "V"}},
 		Credentials: []Credential{{ID: "c", Provider: "p", Scope: "global", Auto: true, Secrets: map[string]string{"secret": "s"},
 			Auth: &api.AuthSpec{Type: "header", HeaderName: "X"}, Hosts: []string{"h:1"}, CAPEM: "P", AllowPrivateNetwork: true, AllowPorts: []int{1}, CreatedAtMs: 4}},
 		Capabilities: []Capability{{ID: "p/x", Provider: "p", Credential: "c", Hosts: []string{"h:1"}, Methods: []string{"GET"}, Paths: []string{"/"}, CreatedAtMs: 5}},
-		Switches:     []api.Switch{}, Policies: []api.Policy{}, Bindings: []api.Binding{}, Grants: []api.Grant{}, GrantDefault: "allow",
+		Switches:     []api.Switch{}, Policies: []api.Policy{}, Bindings: []api.Binding{}, Grants: []api.Grant{}, Tokens: []Token{}, GrantDefault: "allow",
 		AuditKey: "K", AuditHead: audit.Head{Seq: 6, Hash: "H", File: "F", Offset: 7}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -49,6 +78,10 @@ func TestVersionsDoNotMix(t *testing.T) {
 		"version 0":       {`"version":1,`, `"version":0,`},
 		"version 2":       {`"version":1,`, `"version":2,`},
 		"version 3":       {`"version":1,`, `"version":3,`},
+		"version 4":       {`"version":1,`, `"version":4,`},
+		"tokens":          {`"auditKey"`, `"tokens":[],"auditKey"`},
+		"new auth":        {`"auth":{"type":"header",`, `"auth":{"type":"header","sigv4":null,`},
+		"issued tokens":   {`"paths":["/"]`, `"paths":["/"],"issuesToken":[]`},
 		"grants":          {`"auditKey"`, `"grants":[],"auditKey"`},
 		"null grants":     {`"auditKey"`, `"grants":null,"auditKey"`},
 		"switches":        {`"auditKey"`, `"switches":[],"auditKey"`},
@@ -69,9 +102,35 @@ func TestVersionsDoNotMix(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+	if _, err := decodeState([]byte(stateOfV2)); err != nil {
+		t.Fatal(err)
+	}
+	for name, edit := range map[string][2]string{
+		"no version":       {`"version":2,`, ``},
+		"version 1":        {`"version":2,`, `"version":1,`},
+		"version 3":        {`"version":2,`, `"version":3,`},
+		"tokens":           {`"grantDefault"`, `"tokens":[],"grantDefault"`},
+		"null tokens":      {`"grantDefault"`, `"tokens":null,"grantDefault"`},
+		"no grants":        {`"grants":[{"grantId":"g","consumer":{"uid":1},"capabilities":["a/b"],"createdAtMs":8}],`, ``},
+		"null bindings":    {`"bindings":[{"bindingId":"b","capability":"a/b","credential":"c","scope":"global","createdAtMs":7}]`, `"bindings":null`},
+		"token options":    {`"only":["x"]`, `"only":["x"],"token":{"subject":"a@b"}`},
+		"issued tokens":    {`"paths":["/"]`, `"paths":["/"],"issuesToken":["/token"]`},
+		"sigv4":            {`"auth":{"type":"header",`, `"auth":{"type":"header","sigv4":{"fields":["a"],"service":"s3","region":"r"},`},
+		"hmac":             {`"auth":{"type":"header",`, `"auth":{"type":"header","hmac":{"algorithm":"sha256","output":{"in":"header","name":"X"}},`},
+		"mtls":             {`"auth":{"type":"header",`, `"auth":{"type":"header","mtls":{"certField":"a","keyField":"b"},`},
+		"oauth2":           {`"auth":{"type":"header",`, `"auth":{"type":"header","oauth2":{"fields":["a"],"grantType":"refresh_token","tokenEndpoint":"https://t.test/","headers":[]},`},
+		"a token exchange": {`"auth":{"type":"header",`, `"auth":{"type":"header","tokenExchange":{"tokenEndpoint":"https://t.test/","bodyFormat":"json","body":{},"tokenField":"t","headers":[]},`},
+	} {
+		if !strings.Contains(stateOfV2, edit[0]) {
+			t.Fatalf("%s: nothing to edit", name)
+		}
+		if _, err := decodeState([]byte(strings.Replace(stateOfV2, edit[0], edit[1], 1))); err == nil {
+			t.Errorf("version 2, %s: accepted", name)
+		}
+	}
 	plain, err := encodeState(newState())
 	must(t, err)
-	for _, list := range []string{"secrets", "credentials", "capabilities", "switches", "policies", "bindings", "grants"} {
+	for _, list := range []string{"secrets", "credentials", "capabilities", "switches", "policies", "bindings", "grants", "tokens"} {
 		whole := `"` + list + `":[],`
 		if !strings.Contains(string(plain), whole) {
 			t.Fatalf("%s does not hold %s", plain, whole)
@@ -84,17 +143,22 @@ func TestVersionsDoNotMix(t *testing.T) {
 	}
 }
 
-// A vault of version 1 opens, stays as it is on disk until it changes, and is
-// one of version 2 then.
-func TestAVaultOfVersion1(t *testing.T) {
-	t.Parallel()
+// A vault of an older version opens, stays as it is on disk until it changes,
+// and is one of the present version then.
+func TestAVaultOfAnOlderVersion(t *testing.T) {
+	for name, file := range map[string]string{"1": vectorFileV1, "2": vectorFileV2} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); testOlderVault(t, file) })
+	}
+}
+
+func testOlderVault(t *testing.T, file string) {
 	var all vectors
-	must(t, strictjson.Unmarshal(read(t, vectorFileV1), &all))
+	must(t, strictjson.Unmarshal(read(t, file), &all))
 	e := all.Vaults[0]
 	cfg := lay(t, e.Files)
 	v := open(t, cfg)
 	s := mustSnapshot(t, v)
-	if s.State().Version != 2 || s.State().GrantDefault != api.GrantAllow || s.State().Grants == nil {
+	if s.State().Version != 3 || s.State().GrantDefault == "" || s.State().Tokens == nil {
 		t.Errorf("state = %+v", s.State())
 	}
 	doc := cfg.Dir + "/vault.aiv"
@@ -106,7 +170,7 @@ func TestAVaultOfVersion1(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	if plain := plaintext(t, read(t, doc), mustSnapshot(t, v).keys); !strings.HasPrefix(plain, `{"version":2,`) || !strings.Contains(plain, `"grants":[],"grantDefault":"deny"`) {
+	if plain := plaintext(t, read(t, doc), mustSnapshot(t, v).keys); !strings.HasPrefix(plain, `{"version":3,`) || !strings.Contains(plain, `"tokens":[],"grantDefault":"deny"`) {
 		t.Errorf("state = %s", plain)
 	}
 	again := open(t, cfg)
@@ -120,7 +184,7 @@ func TestAVaultOfVersion1(t *testing.T) {
 	// So does a rotation, which copies the state as it is.
 	v = open(t, lay(t, e.Files))
 	must(t, v.Rotate(t.Context(), who, keysource.Request{}))
-	if plain := plaintext(t, read(t, v.path("vault.aiv")), mustSnapshot(t, v).keys); !strings.HasPrefix(plain, `{"version":2,`) {
+	if plain := plaintext(t, read(t, v.path("vault.aiv")), mustSnapshot(t, v).keys); !strings.HasPrefix(plain, `{"version":3,`) {
 		t.Errorf("state = %s", plain)
 	}
 	for id, want := range e.Values {
@@ -128,10 +192,11 @@ func TestAVaultOfVersion1(t *testing.T) {
 	}
 }
 
-// What is read is a state of version 2 that is written in one way; what it
-// was read from was of version 1 or was written so.
+// What is read is a state of the present version that is written in one way;
+// what it was read from was of an older version or was written so.
 func FuzzState(f *testing.F) {
 	f.Add([]byte(stateOfV1))
+	f.Add([]byte(stateOfV2))
 	for _, st := range []*State{newState(), someState()} {
 		plain, err := encodeState(st)
 		must(f, err)
@@ -164,6 +229,10 @@ func FuzzState(f *testing.F) {
 		var v1 stateV1
 		if isV1 := strictjson.Unmarshal(plain, &v1) == nil && v1.Version == 1; isV1 && len(st.Switches)+len(st.Policies)+len(st.Bindings)+len(st.Grants) > 0 {
 			t.Fatal("version 1 has grown")
+		}
+		var v2 stateV2
+		if isV2 := strictjson.Unmarshal(plain, &v2) == nil && v2.Version == 2; isV2 && len(st.Tokens) > 0 {
+			t.Fatal("version 2 has grown")
 		}
 	})
 }

@@ -163,7 +163,7 @@ func (v *Vault) open(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, v.unavailable("the state in vault.aiv", err)
 	}
-	s := newSnapshot(gen, v.seen.hash, h, st, keys)
+	s := newSnapshot(gen, v.seen.hash, len(line)+1+len(sealed), h, st, keys)
 	log, err := v.openLog(h.ID)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,12 @@ func (v *Vault) rotate(ctx context.Context, who *audit.Caller, r keysource.Reque
 			return v.unavailable("secret "+st.Secrets[i].ID, err)
 		}
 	}
+	for i := range st.Tokens {
+		if err := base.keys.rewrapToken(v.cfg.Rand, keys, &st.Tokens[i]); err != nil {
+			v.settleKeys(ctx, cfg, old)
+			return v.unavailable("token "+st.Tokens[i].Key, err)
+		}
+	}
 	_, err = v.commit(ctx, log, change{base.gen, h, st, keys,
 		audit.Record{Event: audit.VaultRotated, Caller: who, Provider: key.Params.Provider}})
 	if err != nil {

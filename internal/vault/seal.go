@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -27,6 +29,8 @@ const (
 	forRootKey   = "aivault root key"
 	forDataKey   = "aivault data key v1"
 	forValue     = "aivault value v1"
+	forTokenKey  = "aivault token data key v1"
+	forToken     = "aivault token v1"
 )
 
 var errWrongKey = errors.New("wrong key, or changed since it was sealed")
@@ -59,6 +63,20 @@ func dataKeyContext(vaultID string, s *Secret) []byte {
 func valueContext(vaultID string, s *Secret) []byte {
 	return aad([]byte(forValue), []byte(vaultID), []byte(s.ID), []byte(s.Scope),
 		[]byte(s.Pin), []byte(s.PinTenant), number(s.Version))
+}
+
+func tokenDataKeyContext(vaultID string, t *Token) []byte {
+	return aad([]byte(forTokenKey), []byte(vaultID), []byte(t.Key))
+}
+
+// tokenContext names the secrets that a token was had with and their versions,
+// sorted by id.
+func tokenContext(vaultID string, t *Token) []byte {
+	fields := [][]byte{[]byte(forToken), []byte(vaultID), []byte(t.Key)}
+	for _, id := range slices.Sorted(maps.Keys(t.Sources)) {
+		fields = append(fields, []byte(id), number(t.Sources[id]))
+	}
+	return aad(append(fields, number(t.Version))...)
 }
 
 // seal returns nonce, ciphertext and tag.

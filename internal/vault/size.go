@@ -1,5 +1,7 @@
 package vault
 
+import "moldable.sh/aivault/internal/api"
+
 // roomPerEntry bounds what an entry takes beside the parts that are counted:
 // its ids, names and numbers.
 const roomPerEntry = 4 << 10
@@ -16,19 +18,15 @@ func (st *State) size() int {
 		c := &st.Credentials[i]
 		n += roomPerEntry + room(c.CAPEM) + room(c.Hosts...) + room(c.PublicParts...) + room(c.Only...) + 8*len(c.AllowPorts)
 		n += roomOfMap(c.Secrets) + roomOfMap(c.HostParams)
-		if a := c.Auth; a != nil {
-			n += room(a.HeaderName, a.ValueTemplate, a.ParamName, a.PrefixTemplate, a.UsernameTemplate, a.PasswordTemplate)
-			for _, f := range a.Headers {
-				n += 32 + room(f.Name, f.ValueTemplate)
-			}
-			for _, f := range a.Params {
-				n += 32 + room(f.Name, f.ValueTemplate)
-			}
+		n += roomOfAuth(c.Auth)
+		if t := c.Token; t != nil {
+			n += roomPerEntry + room(t.Subject, t.RoleARN, t.ExternalID, t.SessionName)
+			n += room(t.Scopes...) + room(t.Repositories...) + roomOfMap(t.Permissions)
 		}
 	}
 	for i := range st.Capabilities {
 		c := &st.Capabilities[i]
-		n += roomPerEntry + room(c.Hosts...) + room(c.Methods...) + room(c.Paths...)
+		n += roomPerEntry + room(c.Hosts...) + room(c.Methods...) + room(c.Paths...) + room(c.IssuesToken...)
 	}
 	for i := range st.Switches {
 		n += 32 + room(st.Switches[i].Pattern)
@@ -43,6 +41,58 @@ func (st *State) size() int {
 	n += roomPerEntry * len(st.Bindings)
 	for i := range st.Grants {
 		n += roomPerEntry + room(st.Grants[i].Capabilities...)
+	}
+	for i := range st.Tokens {
+		n += st.Tokens[i].size()
+	}
+	return n
+}
+
+// size is a bound on a token's encoding.
+func (t *Token) size() int {
+	n := roomPerEntry + len(t.Value) + room(t.Account) + room(t.Scopes...)
+	for id := range t.Sources {
+		n += 32 + room(id)
+	}
+	return n
+}
+
+func roomOfAuth(a *api.AuthSpec) int {
+	if a == nil {
+		return 0
+	}
+	n := roomPerEntry + room(a.Type, a.HeaderName, a.ValueTemplate, a.ParamName, a.PrefixTemplate, a.UsernameTemplate, a.PasswordTemplate)
+	n += roomOfFields(a.Headers) + roomOfFields(a.Params)
+	if s := a.SigV4; s != nil {
+		n += room(s.Service, s.Region) + room(s.Fields...)
+	}
+	if h := a.HMAC; h != nil {
+		n += room(h.Algorithm, h.Encoding, h.KeyField, h.KeyEncoding, h.Sign) + roomOfFields(h.Headers)
+		for _, p := range []*api.AuthPlace{&h.Output, h.Timestamp, h.Nonce} {
+			if p != nil {
+				n += 128 + room(p.In, p.Name, p.Template, p.Unit)
+			}
+		}
+	}
+	if m := a.MTLS; m != nil {
+		n += room(m.CertField, m.KeyField) + roomOfAuth(m.Plus)
+	}
+	if o := a.OAuth2; o != nil {
+		n += room(o.GrantType, o.TokenEndpoint, o.CodeEndpoint, o.AuthorizationEndpoint, o.DeviceEndpoint, o.RevocationEndpoint)
+		n += room(o.ScopeSeparator, o.ClientAuth, o.BodyFormat, o.Assertion)
+		n += room(o.Fields...) + room(o.Yields...) + room(o.Scopes...) + roomOfFields(o.Headers)
+		n += roomOfMap(o.AuthorizationParams) + roomOfMap(o.TokenParams)
+	}
+	if x := a.TokenExchange; x != nil {
+		n += room(x.TokenEndpoint, x.BodyFormat, x.TokenField) + roomOfMap(x.Body) + roomOfFields(x.Headers)
+	}
+	return n
+}
+
+func roomOfFields(list []api.AuthField) int {
+	n := 0
+	for _, f := range list {
+		n += 32 + room(f.Name, f.ValueTemplate)
 	}
 	return n
 }

@@ -17,22 +17,31 @@ type Snapshot struct {
 	state  *State
 	keys   *keyring
 
+	size int // of the file, in bytes
+
 	secrets     map[string]*Secret
 	credentials map[string]*Credential
+	tokens      map[string]*Token // those that are not stale
 
 	logEnd    audit.Head // up to where the log was checked
 	confirmed bool       // the log says that this file was committed
 }
 
-func newSnapshot(gen Generation, hash string, h header, st *State, keys *keyring) *Snapshot {
-	s := &Snapshot{gen: gen, hash: hash, header: h, state: st, keys: keys,
+func newSnapshot(gen Generation, hash string, size int, h header, st *State, keys *keyring) *Snapshot {
+	s := &Snapshot{gen: gen, hash: hash, size: size, header: h, state: st, keys: keys,
 		secrets:     make(map[string]*Secret, len(st.Secrets)),
-		credentials: make(map[string]*Credential, len(st.Credentials))}
+		credentials: make(map[string]*Credential, len(st.Credentials)),
+		tokens:      make(map[string]*Token, len(st.Tokens))}
 	for i := range st.Secrets {
 		s.secrets[st.Secrets[i].ID] = &st.Secrets[i]
 	}
 	for i := range st.Credentials {
 		s.credentials[st.Credentials[i].ID] = &st.Credentials[i]
+	}
+	for i := range st.Tokens {
+		if t := &st.Tokens[i]; !t.stale(s.Secret) {
+			s.tokens[t.Key] = t
+		}
 	}
 	return s
 }

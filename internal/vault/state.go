@@ -91,9 +91,12 @@ type Token struct {
 	ObtainedAtMs int64             `json:"obtainedAtMs"`
 	ExpiresAtMs  int64             `json:"expiresAtMs,omitzero"` // 0: the answer did not say
 	FirstAtMs    int64             `json:"firstAtMs"`
-	Rotates      bool              `json:"rotates,omitzero"` // an answer has once brought another refresh token
-	Scopes       []string          `json:"scopes,omitzero"`  // as granted, where the answer said
-	Account      string            `json:"account,omitzero"` // who logged in, where the provider told
-	DEK          string            `json:"dek"`
-	Value        string            `json:"value"` // sealed: a JSON object of strings, e.g. access_token, refresh_token
+	// What is known of the refresh token: Rotates, once an answer has brought
+	// another one; Reusable, once it was used and left as it was.
+	Rotates  bool     `json:"rotates,omitzero"`
+	Reusable bool     `json:"reusable,omitzero"`
+	Scopes   []string `json:"scopes,omitzero"`  // as granted, where the answer said
+	Account  string   `json:"account,omitzero"` // who logged in, where the provider told
+	DEK      string   `json:"dek"`
+	Value    string   `json:"value"` // sealed: a JSON object of strings, e.g. access_token, refresh_token
 }

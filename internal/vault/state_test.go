@@ -25,7 +25,10 @@ func everything(n int) *State {
 	return &st
 }
 
-func fillValue(v reflect.Value, n int, number *int) {
+// fillValue ends where a type holds another of its kind twice over.
+func fillValue(v reflect.Value, n int, number *int) { fillBelow(v, n, number, nil) }
+
+func fillBelow(v reflect.Value, n int, number *int, above []reflect.Type) {
 	*number++
 	switch v.Kind() {
 	case reflect.String:
@@ -37,28 +40,41 @@ func fillValue(v reflect.Value, n int, number *int) {
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Pointer:
+		if recursion(above, v.Type()) > 1 {
+			return
+		}
 		v.Set(reflect.New(v.Type().Elem()))
-		fillValue(v.Elem(), n, number)
+		fillBelow(v.Elem(), n, number, append(above, v.Type()))
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), n, n))
 		for i := range n {
-			fillValue(v.Index(i), n, number)
+			fillBelow(v.Index(i), n, number, above)
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		for range n {
 			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-			fillValue(key, n, number)
-			fillValue(value, n, number)
+			fillBelow(key, n, number, above)
+			fillBelow(value, n, number, above)
 			v.SetMapIndex(key, value)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fillValue(v.Field(i), n, number)
+			fillBelow(v.Field(i), n, number, above)
 		}
 	default:
 		panic("a state has a member of kind " + v.Kind().String())
 	}
+}
+
+// recursion counts a type among those above.
+func recursion(above []reflect.Type, t reflect.Type) (n int) {
+	for _, a := range above {
+		if a == t {
+			n++
+		}
+	}
+	return n
 }
 
 // scramble changes whatever can be reached.
@@ -73,14 +89,19 @@ func scramble(v reflect.Value) {
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
 	case reflect.Pointer:
-		scramble(v.Elem())
+		if !v.IsNil() {
+			scramble(v.Elem())
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			scramble(v.Index(i))
 		}
 	case reflect.Map:
 		for _, k := range v.MapKeys() {
-			v.SetMapIndex(k, reflect.ValueOf("changed"))
+			other := reflect.New(v.Type().Elem()).Elem()
+			other.Set(v.MapIndex(k))
+			scramble(other)
+			v.SetMapIndex(k, other)
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
@@ -105,22 +126,31 @@ func TestACloneSharesNothing(t *testing.T) {
 	}
 }
 
-// members lists what a type has in JSON, one line a member.
-func members(t reflect.Type, path string, out *strings.Builder) {
+// members lists what a type has in JSON, one line a member. Of a type within
+// itself it lists no more than that.
+func members(t reflect.Type, path string, out *strings.Builder) { membersBelow(t, path, out, nil) }
+
+func membersBelow(t reflect.Type, path string, out *strings.Builder, above []reflect.Type) {
+	if t.Kind() == reflect.Struct {
+		if recursion(above, t) > 0 {
+			return
+		}
+		above = append(above, t)
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		for i := range t.NumField() {
 			f := t.Field(i)
 			name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fmt.Fprintf(out, "%s.%s %s %s\n", path, name, f.Type.Kind(), opts)
-			members(f.Type, path+"."+name, out)
+			membersBelow(f.Type, path+"."+name, out, above)
 		}
 	case reflect.Slice:
-		members(t.Elem(), path+"[]", out)
+		membersBelow(t.Elem(), path+"[]", out, above)
 	case reflect.Map:
-		members(t.Elem(), path+"{}", out)
+		membersBelow(t.Elem(), path+"{}", out, above)
 	case reflect.Pointer:
-		members(t.Elem(), path, out)
+		membersBelow(t.Elem(), path, out, above)
 	}
 }
 
@@ -128,7 +158,7 @@ func members(t reflect.Type, path string, out *strings.Builder) {
 // is a new version, because an older aivault must refuse it.
 func TestTheMembersOfAVersionAreFixed(t *testing.T) {
 	t.Parallel()
-	for name, of := range map[string]reflect.Type{"state-v1.txt": reflect.TypeFor[stateV1](), "state-v2.txt": reflect.TypeFor[State]()} {
+	for name, of := range map[string]reflect.Type{"state-v1.txt": reflect.TypeFor[stateV1](), "state-v2.txt": reflect.TypeFor[stateV2](), "state-v3.txt": reflect.TypeFor[State]()} {
 		var out strings.Builder
 		members(of, "", &out)
 		path := filepath.Join("testdata", name)
@@ -187,9 +217,15 @@ func longStrings(st *State) (out []*string) {
 		list(c.PublicParts)
 		list(c.Only)
 		out = append(out, &c.CAPEM, &c.Auth.ValueTemplate, &c.Auth.PrefixTemplate, &c.Auth.Headers[0].ValueTemplate, &c.Auth.Params[0].Name)
+		out = append(out, &c.Auth.HMAC.Sign, &c.Auth.HMAC.Timestamp.Template, &c.Auth.OAuth2.TokenEndpoint, &c.Auth.MTLS.Plus.HeaderName, &c.Auth.TokenExchange.TokenField)
+		list(c.Auth.SigV4.Fields)
+		list(c.Auth.OAuth2.Scopes)
+		list(c.Token.Repositories)
+		out = append(out, &c.Token.ExternalID, &c.Token.Subject)
 	}
 	for i := range st.Capabilities {
 		list(st.Capabilities[i].Paths)
+		list(st.Capabilities[i].IssuesToken)
 	}
 	for i := range st.Switches {
 		out = append(out, &st.Switches[i].Pattern)
@@ -205,6 +241,10 @@ func longStrings(st *State) (out []*string) {
 	for i := range st.Grants {
 		list(st.Grants[i].Capabilities)
 	}
+	for i := range st.Tokens {
+		list(st.Tokens[i].Scopes)
+		out = append(out, &st.Tokens[i].Account, &st.Tokens[i].Value)
+	}
 	return out
 }
 
@@ -215,7 +255,9 @@ func TestAFullVault(t *testing.T) {
 	v, _ := fileVault(t)
 	full := newState()
 	full.Credentials = []Credential{{ID: "large", Scope: "global", CAPEM: strings.Repeat("x", maxFile/6)}}
-	base := &Snapshot{state: full}
+	full.Secrets = []Secret{{ID: "s", Scope: "global", Version: 1}}
+	base := mustSnapshot(t, v)
+	base = newSnapshot(base.gen, base.hash, base.size, base.header, full, base.keys)
 	for name, c := range map[string]struct {
 		edit func(st *State)
 		full bool
@@ -226,11 +268,15 @@ func TestAFullVault(t *testing.T) {
 		"a policy":     {func(st *State) { st.Policies = append(st.Policies, api.Policy{Capability: "c"}) }, true},
 		"a switch":     {func(st *State) { st.Switches = append(st.Switches, api.Switch{Pattern: "p"}) }, true},
 		"a capability": {func(st *State) { st.Capabilities = append(st.Capabilities, Capability{ID: "c"}) }, true},
+		"a token":      {func(*State) {}, true},
 		"a pattern":    {func(st *State) { st.Credentials[0].Only = []string{"p"} }, true},
 		"a byte less":  {func(st *State) { st.Credentials[0].CAPEM = st.Credentials[0].CAPEM[1:] }, false},
 	} {
-		tx := &Tx{State: full.clone(), v: v}
+		tx := v.newTx(base, &audit.Record{})
 		c.edit(tx.State)
+		if name == "a token" {
+			must(t, tx.SealToken(&Token{Key: tokenKey(1), Sources: map[string]uint64{"s": 1}, Version: 1}, valuesOf(vectorTokens[tokenKey(1)])))
+		}
 		if err := tx.finish(base); (err != nil) != c.full || err != nil && api.CodeOf(err) != api.InvalidRequest {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -285,7 +331,15 @@ func TestCheck(t *testing.T) {
 		"a negative end":                {func(st *State) { st.Grants[0].ExpiresAtMs = -1 }, false},
 		"a grant of nothing":            {func(st *State) { st.Grants[0].Capabilities = nil }, true},
 
+		"two tokens of one key":        {func(st *State) { st.Tokens = append(st.Tokens, st.Tokens[0]) }, false},
+		"a token without a key":        {func(st *State) { st.Tokens[0].Key = "" }, false},
+		"a token's key that is a path": {func(st *State) { st.Tokens[0].Key = "../../" + st.Tokens[0].Key[6:] }, false},
+		"a token of nobody":            {func(st *State) { st.Tokens[0].Sources = nil }, false},
+		"a token without a version":    {func(st *State) { st.Tokens[0].Version = 0 }, false},
+
 		// What has gone bad breaks its own calls, not the vault.
+		"a stale token":    {func(st *State) { st.Tokens[0].Sources["gone"] = 1 }, true},
+		"a damaged token":  {func(st *State) { st.Tokens[0].Value = "!" }, true},
 		"a bad host":       {func(st *State) { st.Credentials[0].Hosts = []string{"*.bad..host:x"} }, true},
 		"a bad parameter":  {func(st *State) { st.Credentials[0].HostParams = map[string]string{"shop": "../x"} }, true},
 		"a bad pattern":    {func(st *State) { st.Credentials[0].Only = []string{"[", ""} }, true},
@@ -326,6 +380,7 @@ func someState() *State {
 		{ID: "b2", Capability: "a/*", Credential: "c1", Scope: "global", Consumer: uid(1)}}
 	st.Grants = []api.Grant{{ID: "g1", Consumer: *uid(1), Capabilities: []string{"a/*"}, WorkspaceID: "w", GroupID: "g", StrictScope: true},
 		{ID: "g2", Consumer: *gid(1), Capabilities: []string{}}}
+	st.Tokens = []Token{{Key: tokenKey(1), Sources: map[string]uint64{"s1": 1}, Version: 1}}
 	return st
 }
 
@@ -343,7 +398,7 @@ func TestInitKeepsWhatNarrowsTheCalls(t *testing.T) {
 	must(t, err)
 	must(t, v.Init(t.Context(), who, passRequest("p")))
 	want := someState()
-	want.Secrets, want.Credentials, want.Capabilities, want.Bindings, want.GrantDefault = []Secret{}, []Credential{}, []Capability{}, []api.Binding{}, api.GrantDeny
+	want.Secrets, want.Credentials, want.Capabilities, want.Bindings, want.Tokens, want.GrantDefault = []Secret{}, []Credential{}, []Capability{}, []api.Binding{}, []Token{}, api.GrantDeny
 	x := open(t, cfg)
 	_, err = x.Unlock(t.Context(), who, pass("p"), 0)
 	must(t, err)

@@ -66,6 +66,7 @@ func (tx *Tx) finish(base *Snapshot) error {
 	if st == nil {
 		return api.Errorf(api.Internal, "vault: the change left no state")
 	}
+	st.pruneTokens()
 	// What no change may touch.
 	st.Version, st.AuditKey, st.AuditHead = base.state.Version, base.state.AuditKey, base.state.AuditHead
 	if err := st.check(); err != nil {
@@ -79,6 +80,9 @@ func (tx *Tx) finish(base *Snapshot) error {
 		if err := tx.opens(s); err != nil {
 			return err
 		}
+	}
+	if err := tx.finishTokens(base); err != nil {
+		return err
 	}
 	// A vault that is full can still be made smaller.
 	if size := st.size(); size > maxFile && size > base.state.size() {

@@ -130,7 +130,7 @@ func (v *Vault) commit(ctx context.Context, log *audit.Log, c change) (*Snapshot
 	if err != nil {
 		return nil, notWritten{v.unavailable("vault.aiv is not written:", err)}
 	}
-	s := newSnapshot(gen, fileHash(blob), h, c.state, c.keys)
+	s := newSnapshot(gen, fileHash(blob), len(blob), h, c.state, c.keys)
 	v.seen = seenHeader{gen: gen, header: h, hash: s.hash}
 	// The change is on disk, so it is made, whatever becomes of this record:
 	// the next change or opening appends it when it is missing.

@@ -356,3 +356,18 @@ func TestClosedVaultOpensNothing(t *testing.T) {
 	_, err = v.Snapshot(t.Context())
 	wantCode(t, err, api.VaultLocked)
 }
+
+func wantToken(t testing.TB, s *Snapshot, key string, want map[string]string) {
+	t.Helper()
+	fields, err := s.OpenToken(key)
+	must(t, err)
+	defer wipeFields(fields)
+	if len(fields) != len(want) {
+		t.Errorf("token %s has %d fields, want %d", key, len(fields), len(want))
+	}
+	for name, v := range want {
+		if string(fields[name].Expose()) != v {
+			t.Errorf("token %s: %s = %q, want %q", key, name, fields[name].Expose(), v)
+		}
+	}
+}

@@ -24,12 +24,13 @@ import (
 	"moldable.sh/aivault/internal/strictjson"
 )
 
-var updateVectors = flag.Bool("update", false, "write vectors/vault-v2.json anew")
+var updateVectors = flag.Bool("update", false, "write vectors/vault-v3.json anew")
 
-// The files of version 1 are what earlier versions of this code made. They
-// stay as they are and go on opening.
+// The files of older versions are what earlier versions of this code made.
+// They stay as they are and go on opening.
 const (
-	vectorFile   = "../../vectors/vault-v2.json"
+	vectorFile   = "../../vectors/vault-v3.json"
+	vectorFileV2 = "../../vectors/vault-v2.json"
 	vectorFileV1 = "../../vectors/vault-v1.json"
 )
 
@@ -58,7 +59,9 @@ type example struct {
 	WrappingKey string            `json:"wrappingKeyHex"`
 	State       string            `json:"state"` // the plaintext
 	Values      map[string]string `json:"values"`
-	Files       map[string][]byte `json:"filesBase64"`
+	// Tokens are the fields of each token, by its key.
+	Tokens map[string]map[string]string `json:"tokens,omitzero"`
+	Files  map[string][]byte            `json:"filesBase64"`
 }
 
 type refusal struct {
@@ -66,6 +69,7 @@ type refusal struct {
 	Why        string            `json:"why"`
 	Passphrase string            `json:"passphrase,omitzero"`
 	Value      string            `json:"value,omitzero"` // the vault opens, this secret's value does not
+	Token      string            `json:"token,omitzero"` // the vault opens, this token does not
 	Files      map[string][]byte `json:"filesBase64"`
 }
 
@@ -106,18 +110,66 @@ func vectorState(t testing.TB, v *Vault) {
 		return nil
 	})
 	must(t, err)
+	_, err = v.Update(t.Context(), audit.Record{Event: audit.TokenRefreshed, Caller: vectorCaller}, func(tx *Tx) error {
+		one := Token{Key: tokenKey(1), Sources: map[string]uint64{"shop-key": 7, "openai-key": 1}, Version: 3, ObtainedAtMs: tx.Now(), ExpiresAtMs: tx.Now() + 3_600_000,
+			FirstAtMs: tx.Now() - 86_400_000, Rotates: true, Reusable: true, Scopes: []string{"read", "write"}, Account: "alice@example.com"}
+		if err := tx.SealToken(&one, valuesOf(vectorTokens[one.Key])); err != nil {
+			return err
+		}
+		two := Token{Key: tokenKey(2), Sources: map[string]uint64{"openai-key": 1}, Version: 1, ObtainedAtMs: tx.Now(), FirstAtMs: tx.Now()}
+		return tx.SealToken(&two, valuesOf(vectorTokens[two.Key]))
+	})
+	must(t, err)
 }
 
-// vectorRules fills every member of a state that version 2 brought.
+// vectorTokens is what the tokens of the example are made of.
+var vectorTokens = map[string]map[string]string{
+	tokenKey(1): {"access_token": "at-example", "refresh_token": "rt-example"},
+	tokenKey(2): {"access_token": "at \u00e9\u4e16\"\\ end"},
+}
+
+// tokenKey is some key of a token.
+func tokenKey(n byte) string { return fileHash([]byte{n}) }
+
+// valuesOf makes fields for a token.
+func valuesOf(fields map[string]string) map[string]secret.Value {
+	out := map[string]secret.Value{}
+	for name, v := range fields {
+		out[name] = secret.FromString(v)
+	}
+	return out
+}
+
+// vectorAuth fills every member of an auth that version 3 brought.
+func vectorAuth() *api.AuthSpec {
+	field := []api.AuthField{{Name: "X-Key", ValueTemplate: "{{key}}"}}
+	return &api.AuthSpec{Type: "mtls",
+		SigV4: &api.SigV4Spec{Fields: []string{"access_key_id", "secret_access_key", "session_token?"}, Service: "s3", Region: "{region}"},
+		HMAC: &api.HMACSpec{Algorithm: "sha512", Encoding: "base64", KeyField: "key", KeyEncoding: "hex", Sign: "{timestamp}{body}",
+			Output: api.AuthPlace{In: "query", Name: "signature", Last: true}, Headers: field,
+			Timestamp: &api.AuthPlace{In: "header", Name: "X-Time", Template: "t={{timestamp}}", Unit: "ms"}, Nonce: &api.AuthPlace{In: "body", Name: "nonce"}},
+		MTLS: &api.MTLSSpec{CertField: "cert", KeyField: "key", Plus: &api.AuthSpec{Type: "header"}},
+		OAuth2: &api.OAuth2Spec{Fields: []string{"oauth"}, Yields: []string{"access_token"}, GrantType: "refresh_token", TokenEndpoint: "https://id.example.com/token",
+			CodeEndpoint: "https://id.example.com/code", AuthorizationEndpoint: "https://id.example.com/authorize", DeviceEndpoint: "https://id.example.com/device",
+			RevocationEndpoint: "https://id.example.com/revoke", AuthorizationParams: map[string]string{"prompt": "consent"}, Scopes: []string{"read"}, ScopeSeparator: ",",
+			ClientAuth: "basic", BodyFormat: "json", TokenParams: map[string]string{"audience": "https://api.example.com"}, Assertion: "claims", Headers: field},
+		TokenExchange: &api.TokenExchangeSpec{TokenEndpoint: "https://id.example.com/login", BodyFormat: "json", Body: map[string]string{"secret": "{{key}}"}, TokenField: "token", Headers: field},
+	}
+}
+
+// vectorRules fills every member of a state that versions 2 and 3 brought.
 func vectorRules(st *State, now int64) {
 	st.Credentials[0].Only = []string{"openai/models", "*-read"}
 	st.Credentials[1].HostParams = map[string]string{"shop": "acme"}
 	st.Credentials = append(st.Credentials, Credential{ID: "wiki", Provider: "wiki", Scope: "group:acme:web",
 		Secrets: map[string]string{"user": "openai-key", "secret": "shop-key"}, Hosts: []string{"wiki.internal:8080"},
 		Auth:                &api.AuthSpec{Type: "multi-header", Headers: []api.AuthField{{Name: "X-User", ValueTemplate: "{{user}}"}, {Name: "X-Key", ValueTemplate: "{{secret}}"}}},
-		AllowPrivateNetwork: true, AllowPorts: []int{8080}, AllowHTTP: true, PublicParts: []string{"user"}, CreatedAtMs: now})
+		AllowPrivateNetwork: true, AllowPorts: []int{8080}, AllowHTTP: true, PublicParts: []string{"user"}, CreatedAtMs: now},
+		Credential{ID: "cloud", Provider: "cloud", Scope: "global", Secrets: map[string]string{"key": "openai-key"}, Auth: vectorAuth(), Hosts: []string{"cloud.example.com"},
+			Token: &api.TokenOptions{Scopes: []string{"read"}, Subject: "alice@example.com", RoleARN: "arn:aws:iam::123456789012:role/r", ExternalID: "x", SessionName: "s",
+				Repositories: []string{"one"}, Permissions: map[string]string{"contents": "read"}}, CreatedAtMs: now})
 	st.Capabilities = append(st.Capabilities, Capability{ID: "wiki/pages", Provider: "wiki", Credential: "wiki",
-		Hosts: []string{"wiki.internal:8080"}, Methods: []string{"GET"}, Paths: []string{"/pages"}, CreatedAtMs: now})
+		Hosts: []string{"wiki.internal:8080"}, Methods: []string{"GET"}, Paths: []string{"/pages"}, IssuesToken: []string{"/token"}, CreatedAtMs: now})
 	st.Switches = []api.Switch{{Pattern: "openai/*", On: false}, {Pattern: "openai/models", On: true}}
 	st.Policies = []api.Policy{{Capability: "openai/models", RatePerMinute: 5, RatePerCallerPerMinute: 2, MaxRequestBodyBytes: 1 << 20, MaxResponseBodyBytes: 1 << 30,
 		ResponseBlock: []string{"email", "\u00e9"}, AllowQuery: []string{"limit"}, DenyQuery: []string{"admin"},
@@ -159,7 +211,7 @@ func makeExample(t testing.TB, name string, seed byte, r keysource.Request) (exa
 	kek, err := keysource.Open(t.Context(), v.keyConfig(s.header.ID), s.header.Key, r.Material)
 	must(t, err)
 	e := example{Name: name, Passphrase: string(r.Material.Passphrase.Expose()), EnvValue: string(r.Material.EnvKey.Expose()),
-		KEK: hex.EncodeToString(kek.Expose()), Values: map[string]string{}, Files: filesOf(t, cfg)}
+		KEK: hex.EncodeToString(kek.Expose()), Values: map[string]string{}, Tokens: vectorTokens, Files: filesOf(t, cfg)}
 	e.StateKey, e.WrappingKey = keysHex(s.keys)
 	plain, err := strictjson.Marshal(s.state)
 	must(t, err)
@@ -175,6 +227,7 @@ func makeExample(t testing.TB, name string, seed byte, r keysource.Request) (exa
 func makeContexts() []contextVector {
 	s := &Secret{ID: "shop-key", Scope: "group:acme:web", Pin: "shopify", PinTenant: "shop=acme", Version: 7}
 	const id = "aaaaaaaaaaaaaaaaaaaaaaaaaa"
+	token := &Token{Key: tokenKey(1), Sources: map[string]uint64{"shop-key": 7, "openai-key": 1}, Version: 3}
 	hexes := func(fields ...[]byte) (out []string) {
 		for _, f := range fields {
 			out = append(out, hex.EncodeToString(f))
@@ -186,6 +239,8 @@ func makeContexts() []contextVector {
 		{"root key", hexes(b(forRootKey), number(1), b(id), b("k")), hex.EncodeToString(rootKeyContext(id, "k"))},
 		{"data key", hexes(b(forDataKey), b(id), b(s.ID)), hex.EncodeToString(dataKeyContext(id, s))},
 		{"value", hexes(b(forValue), b(id), b(s.ID), b(s.Scope), b(s.Pin), b(s.PinTenant), number(7)), hex.EncodeToString(valueContext(id, s))},
+		{"token's data key", hexes(b(forTokenKey), b(id), b(token.Key)), hex.EncodeToString(tokenDataKeyContext(id, token))},
+		{"token", hexes(b(forToken), b(id), b(token.Key), b("openai-key"), number(1), b("shop-key"), number(7), number(3)), hex.EncodeToString(tokenContext(id, token))},
 	}
 }
 
@@ -215,7 +270,7 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		f[doc][len(f[doc])-100] ^= 4
 	})
 	add("header says unused", "the header is authenticated with the state", file, swap(doc, `"used":true`, `"used":false`))
-	add("another generation", "the header is authenticated with the state", file, swap(doc, `"generation":4`, `"generation":5`))
+	add("another generation", "the header is authenticated with the state", file, swap(doc, `"generation":5`, `"generation":6`))
 	add("white space in the header", "a header has one encoding", file, swap(doc, `,"used"`, `, "used"`))
 	add("no version", "the version is unknown", file, swap(doc, `{"aivaultVault":1,`, `{`))
 	add("unknown member", "it is a newer format", file, swap(doc, `,"used"`, `,"more":1,"used"`))
@@ -236,8 +291,8 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		f[log] = bytes.Join(bytes.SplitAfter(f[log], []byte("\n"))[:3], nil)
 	})
 	add("head's line changed", "the state's head is not in the log", file, func(f map[string][]byte) {
-		i := bytes.LastIndex(f[log], []byte("grant.added"))
-		f[log] = slices.Concat(f[log][:i], []byte("grant.reset"), f[log][i+len("grant.added"):])
+		i := bytes.LastIndex(f[log], []byte("token.refreshed"))
+		f[log] = slices.Concat(f[log][:i], []byte("token.forgotten"), f[log][i+len("token.refreshed"):])
 	})
 	add("another vault's key", "the key file names another vault", file, swap(key, `"vault":"`+v.seen.header.ID, `"vault":"`+strings.Repeat("b", 26)))
 	add("unknown member in the key file", "it is a newer format", file, swap(key, `,"keys"`, `,"more":1,"keys"`))
@@ -265,9 +320,10 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 		}
 		odd(name, why, strings.Replace(file.State, old, text, 1))
 	}
-	edit("unknown member in the state", "it is a newer format", `{"version":2,`, `{"version":2,"more":1,`)
-	edit("newer state", "the version is unknown", `{"version":2,`, `{"version":3,`)
-	edit("older state with newer members", "version 1 has no such members", `{"version":2,`, `{"version":1,`)
+	edit("unknown member in the state", "it is a newer format", `{"version":3,`, `{"version":3,"more":1,`)
+	edit("newer state", "the version is unknown", `{"version":3,`, `{"version":4,`)
+	edit("older state with newer members", "version 2 has no such members", `{"version":3,`, `{"version":2,`)
+	edit("oldest state with newer members", "version 1 has no such members", `{"version":3,`, `{"version":1,`)
 	edit("two secrets of one id", "ids are unique", `"id":"shop-key"`, `"id":"openai-key"`)
 	edit("null list", "lists are never null", `"policies":[`, `"policies":null,"more":[`)
 	edit("missing list", "every list is there", `"switches":[{"pattern":"openai/*","on":false},{"pattern":"openai/models","on":true}],`, ``)
@@ -281,6 +337,11 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 	edit("a grant for a user and a group", "a consumer is one user or one group", `"gid":0,`, `"uid":0,"gid":0,`)
 	edit("a grant for a group of no workspace", "a group is in a workspace", `"workspaceId":"acme",`, ``)
 	edit("a grant below no limit", "a negative number is none", `"rateLimitPerMinute":60`, `"rateLimitPerMinute":-60`)
+
+	edit("two tokens of one key", "keys are unique", tokenKey(2), tokenKey(1))
+	edit("a token's key that is no hash", "it names a file", tokenKey(2), "../"+tokenKey(2)[3:])
+	edit("a token of no secret", "a token is had with secrets", `"sources":{"openai-key":1}`, `"sources":{}`)
+	edit("a token without a version", "versions count from 1", `"sources":{"openai-key":1},"version":1`, `"sources":{"openai-key":1},"version":0`)
 
 	log2, err := v.Audit(t.Context())
 	must(t, err)
@@ -296,6 +357,20 @@ func makeRefusals(t testing.TB, file, phrase example, v *Vault) (out []refusal) 
 	_, err = v.commit(t.Context(), log2, change{mustSnapshot(t, v).gen, mustSnapshot(t, v).next(), rented(s.state), s.keys, audit.Record{Event: audit.SecretUpdated}})
 	must(t, err)
 	out = append(out, refusal{Name: "another tenant", Why: "a value belongs to its tenant", Value: "shop-key", Files: filesOf(t, v.cfg)})
+	for _, c := range []struct {
+		name, why string
+		edit      func(t *Token)
+	}{
+		{"a token of another version", "a token belongs to its version", func(t *Token) { t.Version++ }},
+		{"a token of another key", "a token belongs to its key", func(t *Token) { t.Key = tokenKey(9) }},
+		{"a token of fewer secrets", "a token belongs to its sources", func(t *Token) { delete(t.Sources, "shop-key") }},
+	} {
+		changed := s.state.clone()
+		c.edit(&changed.Tokens[0])
+		_, err = v.commit(t.Context(), log2, change{mustSnapshot(t, v).gen, mustSnapshot(t, v).next(), changed, s.keys, audit.Record{Event: audit.SecretUpdated}})
+		must(t, err)
+		out = append(out, refusal{Name: c.name, Why: c.why, Token: changed.Tokens[0].Key, Files: filesOf(t, v.cfg)})
+	}
 	old := maps.Clone(filesOf(t, v.cfg))
 	old[doc] = file.Files[doc]
 	out = append(out, refusal{Name: "old copy", Why: "the log knows of later documents", Files: old})
@@ -319,7 +394,7 @@ func makeVectors(t testing.TB) []byte {
 		Key: secret.FromString("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f")})
 	phrase, _ := makeExample(t, "passphrase", 2, passRequest("correct horse battery staple"))
 	env, _ := makeExample(t, "environment variable", 3, envRequest(envKey))
-	all := vectors{Format: "aivault vault, version 1, with a state of version 2: docs/vault-format.md", Contexts: makeContexts(), Vaults: []example{file, phrase, env}}
+	all := vectors{Format: "aivault vault, version 1, with a state of version 3: docs/vault-format.md", Contexts: makeContexts(), Vaults: []example{file, phrase, env}}
 	all.Refused = makeRefusals(t, file, phrase, v)
 	out, err := json.MarshalIndent(all, "", "  ")
 	must(t, err)
@@ -334,7 +409,7 @@ func TestVectorsAreCurrent(t *testing.T) {
 		must(t, os.WriteFile(vectorFile, made, 0o644))
 	}
 	if stored := read(t, vectorFile); !bytes.Equal(stored, made) {
-		t.Error("vectors/vault-v2.json is not what this code makes: a new format needs a new version")
+		t.Error("vectors/vault-v3.json is not what this code makes: a new format needs a new version")
 	}
 }
 
@@ -365,16 +440,20 @@ func lay(t testing.TB, files map[string][]byte) Config {
 	return cfg
 }
 
-// No code makes version 1 any more, so its file must never change.
-func TestVectorsOfVersion1AreFrozen(t *testing.T) {
-	const want = "9018b7b3db5c3b61f4c33a9a3a9e6b7635a87670fd5a9b8516c84222b6145592"
-	if got := fileHash(read(t, vectorFileV1)); got != want {
-		t.Errorf("%s was changed: its hash is %s", vectorFileV1, got)
+// No code makes older versions any more, so their files must never change.
+func TestVectorsOfOlderVersionsAreFrozen(t *testing.T) {
+	for file, want := range map[string]string{
+		vectorFileV1: "9018b7b3db5c3b61f4c33a9a3a9e6b7635a87670fd5a9b8516c84222b6145592",
+		vectorFileV2: "002866a6cb5e5f557d86c22bc1bc8b6e7e1b210287187f5b24d9191e1ba89e1d",
+	} {
+		if got := fileHash(read(t, file)); got != want {
+			t.Errorf("%s was changed: its hash is %s", file, got)
+		}
 	}
 }
 
 func TestVectors(t *testing.T) {
-	for name, file := range map[string]string{"v1": vectorFileV1, "v2": vectorFile} {
+	for name, file := range map[string]string{"v1": vectorFileV1, "v2": vectorFileV2, "v3": vectorFile} {
 		t.Run(name, func(t *testing.T) { testVectors(t, file) })
 	}
 }
@@ -419,6 +498,9 @@ func testVectors(t *testing.T, file string) {
 			for id, want := range e.Values {
 				wantValue(t, x, id, want)
 			}
+			for key, want := range e.Tokens {
+				wantToken(t, s, key, want)
+			}
 		})
 	}
 	for _, r := range all.Refused {
@@ -428,10 +510,11 @@ func testVectors(t *testing.T, file string) {
 			var err error
 			if r.Passphrase != "" {
 				_, err = x.Unlock(t.Context(), who, pass(r.Passphrase), 0)
-			} else if s, e := x.Snapshot(t.Context()); r.Value == "" {
+			} else if s, e := x.Snapshot(t.Context()); r.Value+r.Token == "" {
 				err = e
+			} else if must(t, e); r.Token != "" {
+				_, err = s.OpenToken(r.Token)
 			} else {
-				must(t, e)
 				_, err = s.Open(r.Value)
 			}
 			if code := api.CodeOf(err); code != api.VaultUnavailable && code != api.VaultLocked {
