@@ -27,8 +27,10 @@ type Input struct {
 	// that does not, and for a body that is not read (see SignsBody).
 	Body []byte
 	Now  time.Time
-	// Rand makes nonces; nil is crypto/rand.
+	// Rand makes random parts; nil is crypto/rand.
 	Rand io.Reader
+	// Nonces makes numbers that rise over all calls; nil: from Now alone.
+	Nonces *Nonces
 }
 
 // Strategy is one way to authenticate, with its parameters checked.
@@ -47,6 +49,7 @@ type plan interface {
 	Strategy
 	templates() []template // in the order in which they are rendered
 	queryParams() []string
+	headerNames() []string
 }
 
 // strategy is one row of the table.
@@ -65,6 +68,7 @@ func strategies() []strategy {
 		{"basic", []string{"usernameTemplate", "passwordTemplate"}, newBasic},
 		{"multi-header", []string{"headers"}, newMultiHeader},
 		{"multi-query", []string{"params"}, newMultiQuery},
+		{"hmac", []string{"hmac"}, newHMAC},
 	}
 }
 
@@ -127,4 +131,30 @@ func QueryParams(spec api.AuthSpec) []string {
 		return nil
 	}
 	return p.queryParams()
+}
+
+// Headers lists the header fields that spec sets; of a spec that New refuses,
+// none.
+func Headers(spec api.AuthSpec) []string {
+	p, err := newPlan(spec)
+	if err != nil {
+		return nil
+	}
+	return p.headerNames()
+}
+
+// Parts lists what a strategy makes of a credential's values without sending
+// it, which an upstream may know all the same: the bytes of a key that is
+// stored encoded. Fields may be missing. The values are fresh; the caller
+// wipes them.
+func Parts(s Strategy, fields map[string]secret.Value) []secret.Value {
+	if p, ok := s.(partial); ok {
+		return p.parts(fields)
+	}
+	return nil
+}
+
+// partial is a Strategy whose values have parts.
+type partial interface {
+	parts(fields map[string]secret.Value) []secret.Value
 }

@@ -121,3 +121,4 @@ func splitPair(v secret.Value) (user, password secret.Value, err error) {
 
 func (s basic) templates() []template { return []template{s.user, s.password} }
 func (s basic) queryParams() []string { return nil }
+func (s basic) headerNames() []string { return []string{"Authorization"} }

@@ -105,3 +105,4 @@ func (h header) Additions(_ context.Context, in Input) (egress.Additions, error)
 
 func (h header) templates() []template { return []template{h.value} }
 func (h header) queryParams() []string { return nil }
+func (h header) headerNames() []string { return []string{h.name} }

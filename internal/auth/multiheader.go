@@ -15,13 +15,22 @@ const maxFields = 16
 type multiHeader []header
 
 func newMultiHeader(spec api.AuthSpec) (plan, error) {
-	if n := len(spec.Headers); n == 0 || n > maxFields {
-		return nil, invalid("headers", "needs 1 to %d entries", maxFields)
+	m, err := parseHeaders("headers", spec.Headers)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// parseHeaders checks the headers of a spec, which has them in field.
+func parseHeaders(field string, list []api.AuthField) (multiHeader, error) {
+	if n := len(list); n == 0 || n > maxFields {
+		return nil, invalid(field, "needs 1 to %d entries", maxFields)
 	}
 	var m multiHeader
 	seen := make(map[string]bool)
-	for i, f := range spec.Headers {
-		at := fmt.Sprintf("headers[%d]", i)
+	for i, f := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
 		h, err := parseHeader(at+".name", at+".valueTemplate", f.Name, f.ValueTemplate)
 		if err != nil {
 			return nil, err
@@ -64,3 +73,11 @@ func (m multiHeader) templates() []template {
 }
 
 func (m multiHeader) queryParams() []string { return nil }
+
+func (m multiHeader) headerNames() []string {
+	names := make([]string, len(m))
+	for i, h := range m {
+		names[i] = h.name
+	}
+	return names
+}

@@ -65,3 +65,5 @@ func (m multiQuery) queryParams() []string {
 	}
 	return names
 }
+
+func (m multiQuery) headerNames() []string { return nil }

@@ -83,3 +83,4 @@ func (t template) lastField() (name string) {
 
 func (p path) templates() []template { return []template{p.prefix} }
 func (p path) queryParams() []string { return nil }
+func (p path) headerNames() []string { return nil }

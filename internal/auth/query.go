@@ -67,3 +67,4 @@ func (q query) Additions(_ context.Context, in Input) (egress.Additions, error) 
 
 func (q query) templates() []template { return []template{q.value} }
 func (q query) queryParams() []string { return []string{q.name} }
+func (q query) headerNames() []string { return nil }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/url"
+	"slices"
 
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/secret"
@@ -49,7 +50,7 @@ func Rendered(a egress.Additions) []secret.Value {
 		}
 		clear(pair)
 	}
-	for _, f := range a.Query {
+	for _, f := range slices.Concat(a.Query, a.Form) {
 		if !f.Public {
 			add(f.Value.Expose())
 			add([]byte(url.QueryEscape(string(f.Value.Expose()))))

@@ -26,6 +26,11 @@ func onlyParams(spec api.AuthSpec, allowed []string) error {
 		{"passwordTemplate", spec.PasswordTemplate != ""},
 		{"headers", len(spec.Headers) > 0},
 		{"params", len(spec.Params) > 0},
+		{"sigv4", spec.SigV4 != nil},
+		{"hmac", spec.HMAC != nil},
+		{"mtls", spec.MTLS != nil},
+		{"oauth2", spec.OAuth2 != nil},
+		{"tokenExchange", spec.TokenExchange != nil},
 	} {
 		if p.given && !slices.Contains(allowed, p.name) {
 			return invalid(p.name, "does not belong to type %q", spec.Type)
