@@ -41,6 +41,9 @@ const (
 	RouteBindings     = "/aivault/bindings"
 	RouteGrants       = "/aivault/grants"
 	RouteRegistry     = "/aivault/registry"
+	RouteOAuth        = "/aivault/oauth"
+	RouteOAuthLogins  = "/aivault/oauth/logins"
+	RouteOAuthSetup   = "/aivault/oauth/setup"
 )
 
 // Header is one header field of a call. Order and repetition are kept.
