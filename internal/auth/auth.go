@@ -69,6 +69,7 @@ func strategies() []strategy {
 		{"multi-header", []string{"headers"}, newMultiHeader},
 		{"multi-query", []string{"params"}, newMultiQuery},
 		{"hmac", []string{"hmac"}, newHMAC},
+		{"mtls", []string{"mtls"}, newMTLS},
 	}
 }
 

@@ -162,6 +162,7 @@ func suites() map[string][]suite {
 			badFor: []string{"params", "params[1].name", "params[0].valueTemplate", "paramName"},
 		}},
 		"hmac": hmacSuites(),
+		"mtls": mtlsSuites(),
 	}
 }
 
@@ -197,6 +198,9 @@ func wireOf(a egress.Additions) []string {
 	}
 	if !a.PathPrefix.IsZero() {
 		out = append(out, string(a.PathPrefix.Expose()))
+	}
+	if c := a.Certificate; c != nil {
+		out = append(out, "certificate: "+c.Leaf.Subject.CommonName)
 	}
 	return out
 }
@@ -322,8 +326,8 @@ func checkFieldValues(t *testing.T, s suite) {
 	t.Helper()
 	for name, good := range s.fields {
 		for _, bad := range []string{"", good + "\n", good + "\r", "\x00" + good, "x\x1b" + good, "x\x7f" + good} {
-			if strings.HasPrefix(good, "{") && (bad == good+"\n" || bad == good+"\r") {
-				continue // white space around JSON is no part of the value
+			if (good[0] == '{' || strings.HasPrefix(good, "-----")) && (bad == good+"\n" || bad == good+"\r") {
+				continue // white space around JSON and PEM is no part of the value
 			}
 			in := s.input()
 			in.Fields[name] = secret.FromString(bad)

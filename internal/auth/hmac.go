@@ -415,3 +415,6 @@ func (s *hmacSigner) headerNames() []string {
 	}
 	return names
 }
+
+// keys implements keyed.
+func (s *hmacSigner) keys() []string { return []string{s.keyField} }
