@@ -102,9 +102,9 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 			tx.Record.Secrets = append(tx.Record.Secrets, audit.SecretUse{ID: s.ID, Version: s.Version})
 		}
 		if p != nil {
-			err = completeRegistry(p, &c, &r)
+			err = a.completeRegistry(tx, p, &c, &r)
 		} else {
-			err = completeCustom(tx, &c, &r)
+			err = a.completeCustom(tx, &c, &r)
 		}
 		if err != nil {
 			return err

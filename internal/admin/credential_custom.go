@@ -8,7 +8,6 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
-	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -40,6 +39,8 @@ func checkPublicParts(r *api.CredentialCreate) error {
 		switch {
 		case !slices.Contains(fields, part):
 			return api.Errorf(api.InvalidRequest, "the auth has no field %s that could be public; it has %s", quoted(part), strings.Join(fields, ", "))
+		case slices.Contains(auth.Keys(*r.Auth), part):
+			return api.Errorf(api.InvalidRequest, "field %s is a key that signs, and no public part", part)
 		case slices.Contains(r.PublicParts[:i], part):
 			return api.Errorf(api.InvalidRequest, "field %s is called public twice", part)
 		}
@@ -95,7 +96,7 @@ func takeCustom(r *api.CredentialCreate, field string, s *vault.Secret) (string,
 
 // completeCustom checks that the secrets are those that the auth names, and
 // that it can send their values.
-func completeCustom(tx *vault.Tx, c *vault.Credential, r *api.CredentialCreate) error {
+func (a *Admin) completeCustom(tx *vault.Tx, c *vault.Credential, r *api.CredentialCreate) error {
 	values := map[string]secret.Value{}
 	defer func() {
 		for _, v := range values {
@@ -116,7 +117,7 @@ func completeCustom(tx *vault.Tx, c *vault.Credential, r *api.CredentialCreate) 
 			return err
 		}
 	}
-	if err := broker.Try(*r.Auth, values); err != nil {
+	if err := auth.Try(*r.Auth, values, a.clock()); err != nil {
 		return api.Errorf(api.InvalidRequest, "the secret does not fit the auth: %w", err)
 	}
 	spec := *r.Auth

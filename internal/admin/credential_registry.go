@@ -118,7 +118,7 @@ func pinText(p *registry.Provider, s *vault.Secret) string {
 
 // completeRegistry checks that some login is complete, and takes over the
 // exceptions, which registryHost let pass.
-func completeRegistry(p *registry.Provider, c *vault.Credential, r *api.CredentialCreate) error {
+func (a *Admin) completeRegistry(tx *vault.Tx, p *registry.Provider, c *vault.Credential, r *api.CredentialCreate) error {
 	if missing := broker.Missing(p, c.Secrets); len(missing) > 0 {
 		return api.Errorf(api.InvalidRequest, "%s needs %s too", p.ID, strings.Join(missing, " and "))
 	}
@@ -126,5 +126,6 @@ func completeRegistry(p *registry.Provider, c *vault.Credential, r *api.Credenti
 		c.CAPEM, c.AllowPrivateNetwork, c.AllowHTTP = r.CAPEM, r.AllowPrivateNetwork, r.AllowHTTP
 		c.AllowPorts = slices.Clone(r.AllowPorts)
 	}
-	return nil
+	_, err := a.certificate(tx, c)
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
@@ -51,6 +52,9 @@ func (a *Admin) provision(tx *vault.Tx, s *vault.Secret, only []chosen, answer *
 		return err
 	}
 	c.Secrets[s.Field] = s.ID
+	if _, err := a.certificate(tx, c); err != nil {
+		return err
+	}
 	answer.Credential = new(c.ID)
 	answer.Capabilities = append([]string{}, a.enabled(tx.State, c)...)
 	answer.Waiting = broker.MissingFor(p, c.Secrets, s.Field)
@@ -121,7 +125,7 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 		if l.NotYet != "" || !slices.Contains(l.Fields(), field) {
 			continue
 		}
-		failure = fits(l.Auth, l.Fields(), map[string]secret.Value{field: value})
+		failure = auth.Try(l.Spec(), map[string]secret.Value{field: value}, a.clock())
 		if failure == nil {
 			return nil
 		}
@@ -130,20 +134,6 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 		return api.Errorf(api.InvalidRequest, "the value does not fit %s: %w", provider, failure)
 	}
 	return nil
-}
-
-// fits tries a strategy with the values that are at hand; something harmless
-// stands in for the others.
-func fits(spec api.AuthSpec, fields []string, values map[string]secret.Value) error {
-	all := make(map[string]secret.Value, len(fields))
-	for _, f := range fields {
-		if v, ok := values[f]; ok {
-			all[f] = v
-		} else {
-			all[f] = secret.FromString("placeholder")
-		}
-	}
-	return broker.Try(spec, all)
 }
 
 // fitsUses checks a secret's new value against everything that uses it.
@@ -165,11 +155,7 @@ func (a *Admin) fitsUses(tx *vault.Tx, s *vault.Secret, value secret.Value) erro
 		if len(values) == 0 {
 			continue
 		}
-		fields := make([]string, 0, len(c.Secrets))
-		for field := range c.Secrets {
-			fields = append(fields, field)
-		}
-		if err := fits(*c.Auth, fields, values); err != nil {
+		if err := auth.Try(*c.Auth, values, a.clock()); err != nil {
 			return api.Errorf(api.InvalidRequest, "the value does not fit credential %s: %w", c.ID, err)
 		}
 	}

@@ -213,6 +213,7 @@ func (a *Admin) RotateSecret(ctx context.Context, who grant.Caller, ref string, 
 			return err
 		}
 		made = shown(s)
+		made.Waiting = a.unpaired(tx, s)
 		name(tx, s)
 		return nil
 	})

@@ -31,7 +31,7 @@ func (c *credential) describe() api.Credential {
 	if d.Secrets == nil {
 		d.Secrets = map[string]string{}
 	}
-	err := c.check()
+	err := c.trouble()
 	d.Ready = err == nil
 	if c.Auth != nil {
 		d.Auth = c.Auth.Type

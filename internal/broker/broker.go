@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
@@ -44,6 +45,7 @@ type Broker struct {
 	clock   func() time.Time
 	refusal error
 	bodies  bodies
+	nonces  auth.Nonces
 	catalog *catalog
 	scrub   *scrubber
 	running *running
@@ -61,6 +63,7 @@ func New(cfg Config) *Broker {
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
 	}
+	b.catalog.clock = cfg.Clock
 	b.running = newRunning(b.current.Load, cfg.Clock)
 	return b
 }

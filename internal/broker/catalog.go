@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
@@ -17,11 +18,12 @@ import (
 // changes.
 type catalog struct {
 	registry     *registry.Registry
-	providers    sync.Map // id -> *provider
-	capabilities sync.Map // id -> *capability
+	clock        func() time.Time // for what ends by itself: a certificate
+	providers    sync.Map         // id -> *provider
+	capabilities sync.Map         // id -> *capability
 }
 
-func newCatalog(r *registry.Registry) *catalog { return &catalog{registry: r} }
+func newCatalog(r *registry.Registry) *catalog { return &catalog{registry: r, clock: time.Now} }
 
 // A provider is what canonicalising and authenticating depend on: a registry
 // provider, or all that the custom credentials of one provider say.
@@ -90,10 +92,10 @@ func (c *catalog) compileProvider(entry *registry.Provider) *provider {
 	}
 	for i := range entry.Logins {
 		l := &entry.Logins[i]
-		p.rules.AuthQuery = append(p.rules.AuthQuery, auth.QueryParams(l.Auth)...)
+		p.rules.AuthQuery = append(p.rules.AuthQuery, auth.QueryParams(l.Spec())...)
 		compiled := login{fields: l.Fields(), pathPrefix: l.UpstreamPathPrefix}
 		if l.NotYet == "" {
-			compiled.strategy, compiled.err = auth.New(l.Auth)
+			compiled.strategy, compiled.err = auth.New(l.Spec())
 		}
 		p.logins[l] = compiled
 		p.addHosts(l.Hosts)
@@ -250,15 +252,7 @@ func secretName(p *registry.Provider, field string) string {
 // authHeaders are the header names that a custom strategy sets, in the form in
 // which policy asks for them.
 func authHeaders(spec api.AuthSpec) []string {
-	var names []string
-	switch spec.Type {
-	case "header":
-		names = append(names, spec.HeaderName)
-	case "multi-header":
-		for _, h := range spec.Headers {
-			names = append(names, h.Name)
-		}
-	}
+	names := auth.Headers(spec)
 	for i, n := range names {
 		names[i] = strings.ReplaceAll(strings.ToLower(n), "_", "-")
 	}

@@ -24,7 +24,10 @@ type credential struct {
 	problem  error           // after checked
 	own      login           // a custom provider's, after checked
 	publics  map[string]bool // fields whose values are no secrets, after check
-	roots    []byte
+	// certificates are the client certificates of its logins, by their fields:
+	// func() certificate, when first asked for.
+	certificates sync.Map
+	roots        []byte
 	// hosts are those that the secrets may go to, without ports, sorted: what
 	// else runs there may know them too.
 	hosts  []string
@@ -248,6 +251,9 @@ func wipeAdditions(a egress.Additions) {
 		f.Value.Wipe()
 	}
 	for _, f := range a.Query {
+		f.Value.Wipe()
+	}
+	for _, f := range a.Form {
 		f.Value.Wipe()
 	}
 	a.PathPrefix.Wipe()

@@ -39,7 +39,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	if err != nil {
 		return nil, err
 	}
-	response, err := p.transmit(ctx, b.egress, b.clock())
+	response, err := p.transmit(ctx, b.egress, &b.nonces, b.clock())
 	if err != nil {
 		set.release()
 		return nil, err
@@ -69,7 +69,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 }
 
 // transmit is the only moment at which the values of a call are in the clear.
-func (p *plan) transmit(ctx context.Context, client *egress.Client, now time.Time) (*egress.Response, error) {
+func (p *plan) transmit(ctx context.Context, client *egress.Client, nonces *auth.Nonces, now time.Time) (*egress.Response, error) {
 	fields, err := p.credential.open(p.login)
 	if err != nil {
 		return nil, err
@@ -77,6 +77,7 @@ func (p *plan) transmit(ctx context.Context, client *egress.Client, now time.Tim
 	defer wipe(fields)
 	add, err := p.login.strategy.Additions(ctx, auth.Input{
 		Fields: fields, Public: p.credential.publics, Request: p.request, Destination: p.credential.destination(p.decision.Host, p.login), Now: now,
+		Nonces: nonces,
 	})
 	if err != nil {
 		return nil, err

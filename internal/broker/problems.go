@@ -16,8 +16,11 @@ func (v *viewer) problems() []api.Problem {
 	list := []api.Problem{}
 	add := func(what, why, hint string) { list = append(list, api.Problem{What: what, Why: why, Hint: hint}) }
 	for _, id := range slices.Sorted(maps.Keys(v.credentials)) {
-		if err := v.credentials[id].check(); err != nil {
+		c := v.credentials[id]
+		if err := c.check(); err != nil {
 			add("credential "+id, api.AsError(err).Message, "aivault credential delete "+id)
+		} else if err := c.trouble(); err != nil {
+			add("credential "+id, api.AsError(err).Message, api.AsError(err).Hint)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.capabilities)) {

@@ -254,7 +254,12 @@ func (c *credential) values(now time.Time) ([]secret.Value, error) {
 			public = append(public, v)
 		} else {
 			values = append(values, v.Clone())
+			values = append(values, auth.PEMParts(v)...)
 		}
+	}
+	_ = c.check() // compiles the strategies, also where something else is wrong
+	for _, l := range c.logins() {
+		values = append(values, auth.Parts(l.strategy, opened)...)
 	}
 	for _, v := range c.rendered(opened, now) {
 		if slices.ContainsFunc(public, v.Equal) {
@@ -271,19 +276,12 @@ func (c *credential) rendered(opened map[string]secret.Value, now time.Time) []s
 	if c.check() != nil {
 		return nil // makes no calls, so that nothing is rendered
 	}
-	logins := []login{c.own}
-	if c.provider.entry != nil {
-		logins = logins[:0]
-		for _, l := range c.provider.logins {
-			logins = append(logins, l)
-		}
-	}
 	probe, err := policy.Canonicalise("GET", "/", nil, policy.Rules{})
 	if err != nil {
 		return nil
 	}
 	var values []secret.Value
-	for _, l := range logins {
+	for _, l := range c.logins() {
 		if l.strategy == nil || !hasAll(l.fields, func(f string) bool { return !opened[f].IsZero() }) {
 			continue
 		}

@@ -171,6 +171,9 @@ func (c *credential) choice(one *capability, grants []api.Grant) (choice, error)
 	case l.err != nil:
 		return choice{}, l.err
 	}
+	if err := c.certified(l); err != nil {
+		return choice{}, err
+	}
 	if err := c.allowed(one); err != nil {
 		return choice{}, err
 	}
