@@ -51,6 +51,7 @@ type Destination struct {
 	AllowHTTP    bool   // plain http instead of TLS, to loopback and private addresses alone; without a port: 80
 	Roots        []byte // PEM, beside the system's; a connection is shared only under equal Roots
 	PathPrefix   string // the login's, put before the path and after Additions.PathPrefix; not secret
+	Alone        bool   // over a connection that serves nothing else: none that the upstream is about to close loses what can be sent but once
 }
 
 // Body is what is sent. Length -1 is unknown (chunked); 0 with a nil Reader

@@ -50,6 +50,7 @@ type pools struct {
 func (p *pool) fits(to *Destination, certificate *tls.Certificate) bool {
 	return p.to.AllowPrivate == to.AllowPrivate &&
 		p.to.AllowHTTP == to.AllowHTTP &&
+		p.to.Alone == to.Alone &&
 		slices.Equal(p.to.AllowPorts, to.AllowPorts) &&
 		bytes.Equal(p.to.Roots, to.Roots) &&
 		sameCertificate(p.certificate, certificate)
@@ -214,6 +215,7 @@ func (c *Client) newTransport(p *pool) *http.Transport {
 		DialContext:            none,
 		Proxy:                  nil, // whatever the environment says
 		DisableCompression:     true,
+		DisableKeepAlives:      p.to.Alone,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    64,
 		IdleConnTimeout:        90 * time.Second,

@@ -1,6 +1,11 @@
 // Package oauth gets tokens and keeps them: it asks the token endpoint that a
 // login is pinned to, through egress, and writes what it is given into the
 // vault before anyone uses it.
+//
+// What it promises: of all processes and calls one asks at a time, and whoever
+// waited takes what it was given; a refresh token that may have been used up
+// is never sent again; no error repeats what an endpoint said, but for the
+// error code of RFC 6749.
 package oauth
 
 import (
@@ -25,45 +30,60 @@ type Config struct {
 	Sign func(ctx context.Context, fields map[string]secret.Value, r *policy.Request, to egress.Destination, body []byte, now time.Time) (egress.Additions, error)
 }
 
-// Source gets tokens. Its methods may be called concurrently.
-type Source struct{ cfg Config }
-
-// New makes a Source.
-func New(cfg Config) *Source { return &Source{cfg: cfg} }
-
 // Want says which token a call needs.
 type Want struct {
 	Spec     api.AuthSpec // of type oauth2, token-exchange, or aws-sigv4 with Options.RoleARN; hosts filled
 	Options  api.TokenOptions
 	Secrets  map[string]string // field -> secret id
 	Provider string            // whose it is, for records and hints
+	// Renew is the command by which a person starts over, for hints: aivault
+	// oauth login PROVIDER, or aivault secrets rotate NAME.
+	Renew string
 	// Exceptions are those of the credential, for its own endpoint. Host is
 	// not looked at.
 	Exceptions egress.Destination
 	// Refused is the version of the token that the API has just answered 401
-	// to: one of a later version is wanted. 0: any that is good for now.
+	// to: another one is wanted. 0: any that is good for now.
 	Refused uint64
+
+	key string // KeyOf, once it was asked for
 }
 
 // Token is what a strategy renders.
 type Token struct {
-	Fields  map[string]secret.Value // access_token and what else the spec yields; the caller wipes them
+	Fields map[string]secret.Value // access_token and what else the spec yields; the caller wipes them
+	// Key and Version tell it from others. Version is OwnVersion of a token
+	// that the secret itself holds.
+	Key     string
 	Version uint64
 }
 
-// KeyOf names what a Want asks of whom with which secrets, "" when it asks for
-// nothing: 64 hex digits of a SHA-256 over grant type, endpoint, parameters,
-// options, and the ids of the secrets.
-func KeyOf(w *Want) string { panic("contract") }
+// OwnVersion is the Version of a token that a secret holds itself, as its
+// owner stored it.
+const OwnVersion = ^uint64(0)
 
 // NeedsToken says whether calls with this auth are made with a token that has
-// to be asked for.
-func NeedsToken(spec *api.AuthSpec, options *api.TokenOptions) bool { panic("contract") }
+// to be asked for. Both may be nil.
+func NeedsToken(spec *api.AuthSpec, options *api.TokenOptions) bool {
+	if spec == nil {
+		return false
+	}
+	switch spec.Type {
+	case "oauth2":
+		return spec.OAuth2 != nil
+	case "token-exchange":
+		return spec.TokenExchange != nil
+	case "aws-sigv4":
+		return options != nil && options.RoleARN != ""
+	}
+	return false
+}
 
-// Token gives a token that is good for now: the vault's, or, when that ends
-// within its last minute (or is Refused), one that it asks for, alone of all
-// processes and calls. What it asks for is in the vault when it returns. Errors are
-// oauth_refresh_failed (with the endpoint's error code, and never more of its
-// answer), upstream_unreachable and upstream_timeout, vault_locked and
-// vault_unavailable, secret's shape: auth_failed.
-func (s *Source) Token(ctx context.Context, w Want) (Token, error) { panic("contract") }
+// Wipe overwrites the token's values.
+func (t Token) Wipe() { wipe(t.Fields) }
+
+func wipe(fields map[string]secret.Value) {
+	for _, v := range fields {
+		v.Wipe()
+	}
+}

@@ -1,0 +1,371 @@
+package oauth
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/secret"
+	"moldable.sh/aivault/internal/vault"
+)
+
+const (
+	// margin is how long before its end a token is renewed; of one that lives
+	// for less than five minutes, the last fifth of its life.
+	margin = time.Minute
+	// askTime bounds an ask, from dialling to the end of its answer, and
+	// writeTime the change that stores what it gave.
+	askTime   = 30 * time.Second
+	writeTime = time.Minute
+	// A token that the API refuses is renewed at most so often within a
+	// minute: an API may answer 401 to what no token would change.
+	maxRefusals    = 10
+	refusalsWithin = time.Minute
+)
+
+// Source gets tokens. Its methods may be called concurrently.
+type Source struct {
+	cfg     Config
+	askTime time.Duration
+	step    func(name string) // tests: between two steps of an ask
+
+	mu       sync.Mutex
+	flights  map[string]*flight    // by key: asks that run
+	kept     map[string]*unwritten // by key
+	refusals map[string][]time.Time
+	closed   bool
+	running  sync.WaitGroup
+}
+
+// New makes a Source.
+func New(cfg Config) *Source {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	return &Source{
+		cfg: cfg, askTime: askTime, step: func(string) {},
+		flights: map[string]*flight{}, kept: map[string]*unwritten{}, refusals: map[string][]time.Time{},
+	}
+}
+
+func (s *Source) now() time.Time { return s.cfg.Clock() }
+
+// A flight is an ask that runs, and whoever waits for it.
+type flight struct {
+	done    chan struct{}
+	version uint64 // after done: of the token that is there now
+	err     error  // after done
+}
+
+// Close waits for the asks that run, tries once more to write what could not
+// be written, and forgets it.
+func (s *Source) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.running.Wait()
+	s.mu.Lock()
+	kept := s.kept
+	s.kept = map[string]*unwritten{}
+	s.mu.Unlock()
+	for key, u := range kept {
+		s.writeLast(key, u)
+		u.wipe()
+	}
+}
+
+// Token gives a token that is good for now: the vault's, or, when that ends
+// soon (or is Refused), one that it asks for, alone of all processes and
+// calls. What it asks for is in the vault when it returns. Errors are
+// oauth_refresh_failed (with the endpoint's error code, and never more of its
+// answer), upstream_unreachable and upstream_timeout, vault_locked and
+// vault_unavailable, secret's shape: auth_failed.
+//
+// When ctx ends, the caller waits no longer; an ask that runs goes on.
+func (s *Source) Token(ctx context.Context, w Want) (Token, error) {
+	key := KeyOf(&w)
+	if key == "" {
+		_, err := kindOf(&w)
+		return Token{}, err
+	}
+	var fresh uint64
+	// Whoever waited looks again: what was got may be the one that is refused,
+	// or replaced by now.
+	for range 4 {
+		have, seen, err := s.atHand(ctx, key, &w, fresh)
+		if err != nil || have.Fields != nil {
+			return have, err
+		}
+		f, err := s.join(key, w, seen)
+		if err != nil {
+			return Token{}, err
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return Token{}, cancelled(ctx)
+		}
+		if f.err != nil {
+			return Token{}, f.err
+		}
+		fresh = f.version
+	}
+	return Token{}, api.Errorf(api.OAuthRefreshFailed, "the tokens of %s change faster than they can be used", w.Provider)
+}
+
+// atHand finds a token that is there and good: in the vault, in memory while
+// it cannot be written, or in the secret itself. fresh is the version of one
+// that was just got, which is taken however soon it ends. seen is the version
+// of the vault's.
+func (s *Source) atHand(ctx context.Context, key string, w *Want, fresh uint64) (have Token, seen uint64, err error) {
+	snap, err := s.cfg.Vault.Snapshot(ctx)
+	if err != nil {
+		return Token{}, 0, err
+	}
+	if t := snap.Token(key); t != nil {
+		if seen = t.Version; s.usable(t, w, fresh) {
+			have, err = openToken(snap, key, t.Version)
+			return have, seen, err
+		}
+	}
+	if have, ok := s.keptToken(snap, key, w, fresh); ok {
+		return have, seen, nil
+	}
+	if seen != 0 || w.Refused == OwnVersion {
+		return Token{}, seen, nil
+	}
+	k, err := kindOf(w)
+	if err != nil || k.own == nil {
+		return Token{}, seen, err
+	}
+	a, err := s.newAsking(snap, key, w)
+	if err != nil {
+		return Token{}, seen, err
+	}
+	defer a.wipe()
+	if fields, ok := k.own(a); ok {
+		return Token{Fields: fields, Key: key, Version: OwnVersion}, seen, nil
+	}
+	return Token{}, seen, nil
+}
+
+// usable says whether a token may be used for a want.
+func (s *Source) usable(t *vault.Token, w *Want, fresh uint64) bool {
+	return t.Version != w.Refused && (t.Version == fresh || good(t, s.now()))
+}
+
+// good says whether a token is not about to end.
+func good(t *vault.Token, now time.Time) bool {
+	if t.ExpiresAtMs == 0 {
+		return true
+	}
+	ends := time.UnixMilli(t.ExpiresAtMs)
+	early := min(margin, ends.Sub(time.UnixMilli(t.ObtainedAtMs))/5)
+	return now.Before(ends.Add(-early))
+}
+
+// openToken opens the vault's token for a strategy, which has no use for the
+// refresh token.
+func openToken(snap *vault.Snapshot, key string, version uint64) (Token, error) {
+	fields, err := snap.OpenToken(key)
+	if err != nil {
+		return Token{}, err
+	}
+	return forStrategy(fields, key, version), nil
+}
+
+func forStrategy(fields map[string]secret.Value, key string, version uint64) Token {
+	fields["refresh_token"].Wipe()
+	delete(fields, "refresh_token")
+	return Token{Fields: fields, Key: key, Version: version}
+}
+
+// join joins the ask for a key that runs, or starts one.
+func (s *Source) join(key string, w Want, seen uint64) (*flight, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[key]; f != nil {
+		return f, nil
+	}
+	if s.closed {
+		return nil, api.Errorf(api.Internal, "oauth: a token was asked for while the process ends")
+	}
+	if err := s.countRefusal(key, &w); err != nil {
+		return nil, err
+	}
+	f := &flight{done: make(chan struct{})}
+	s.flights[key] = f
+	s.running.Go(func() {
+		f.version, f.err = s.get(key, w, seen)
+		s.mu.Lock()
+		delete(s.flights, key)
+		s.mu.Unlock()
+		close(f.done)
+	})
+	return f, nil
+}
+
+// countRefusal bounds how often a refused token is renewed. s.mu is held.
+func (s *Source) countRefusal(key string, w *Want) error {
+	if w.Refused == 0 {
+		return nil
+	}
+	now := s.now()
+	var recent []time.Time
+	for _, t := range s.refusals[key] {
+		if age := now.Sub(t); age >= 0 && age < refusalsWithin {
+			recent = append(recent, t)
+		}
+	}
+	if len(recent) >= maxRefusals {
+		s.refusals[key] = recent
+		return api.Errorf(api.OAuthRefreshFailed, "%s refuses one token after the other", w.Provider)
+	}
+	s.refusals[key] = append(recent, now)
+	return nil
+}
+
+// get gets a token under the lock of its key, and returns the version of the
+// one that is there afterwards.
+func (s *Source) get(key string, w Want, seen uint64) (uint64, error) {
+	k, err := kindOf(&w)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.askTime+writeTime)
+	lock, err := s.cfg.Vault.LockToken(ctx, key)
+	cancel()
+	if err != nil {
+		if version, ok := s.keptVersion(key, &w); ok {
+			return version, nil
+		}
+		return 0, lockFailure(err, &w)
+	}
+	defer lock.Release()
+	s.step("locked")
+	snap, err := s.cfg.Vault.Snapshot(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	current := snap.Token(key)
+	if current != nil && current.Version != w.Refused {
+		// Another may have got one while this one waited for the lock.
+		if good(current, s.now()) || current.Version != seen && s.now().UnixMilli() < current.ExpiresAtMs {
+			return current.Version, nil
+		}
+	}
+	switch version, err := s.writeKept(lock, key, &w); {
+	case err != nil:
+		return 0, err
+	case version != 0:
+		return version, nil
+	}
+	if snap, err = s.cfg.Vault.Snapshot(context.Background()); err != nil {
+		return 0, err
+	}
+	current = snap.Token(key)
+	return s.ask(lock, k, key, &w, snap, current)
+}
+
+func lockFailure(err error, w *Want) error {
+	if code := api.CodeOf(err); code != api.Internal {
+		return err
+	}
+	return api.Errorf(api.OAuthRefreshFailed, "another process has been asking for a token of %s for too long", w.Provider)
+}
+
+// newAsking opens what an attempt may use.
+func (s *Source) newAsking(snap *vault.Snapshot, key string, w *Want) (*asking, error) {
+	a := &asking{source: s, want: w, now: s.now(), fields: make(map[string]secret.Value, len(w.Secrets))}
+	for field, id := range w.Secrets {
+		v, err := snap.Open(id)
+		if err != nil {
+			a.wipe()
+			return nil, err
+		}
+		a.fields[field] = v
+	}
+	have, err := materialOf(a.fields)
+	if err != nil {
+		a.wipe()
+		return nil, w.renew(api.AsError(err))
+	}
+	a.have = have
+	if snap.Token(key) == nil {
+		return a, nil
+	}
+	if a.token, err = snap.OpenToken(key); err != nil {
+		a.wipe()
+		return nil, err
+	}
+	return a, nil
+}
+
+// ask asks the endpoint and stores its answer. The lock is held.
+func (s *Source) ask(lock *vault.TokenLock, k kind, key string, w *Want, snap *vault.Snapshot, current *vault.Token) (uint64, error) {
+	sources, version := sourcesOf(snap, w), uint64(0)
+	again := k.again
+	if current != nil {
+		version = current.Version
+		again = again || current.Reusable && !current.Rotates
+	}
+	a, err := s.newAsking(snap, key, w)
+	if err != nil {
+		return 0, err
+	}
+	defer a.wipe()
+	request, err := k.build(context.Background(), a)
+	if err != nil {
+		return 0, err
+	}
+	defer request.wipe()
+	if !again && lock.Asked(sources, version) {
+		return 0, errUsedUp(w, hostOf(request.endpoint))
+	}
+	if err := lock.Ask(sources, version); err != nil {
+		return 0, err
+	}
+	s.step("asked")
+	ctx, cancel := context.WithTimeout(context.Background(), s.askTime)
+	defer cancel()
+	said, came, err := s.send(ctx, w, request)
+	s.step("answered")
+	if came == notAsked {
+		_ = lock.Answered()
+	}
+	if err != nil {
+		return 0, err // of an uncertain outcome the note stays
+	}
+	defer clear(said.body)
+	got, err := read(k, a, said)
+	if err != nil {
+		// It said that nothing was given, or nothing that could be used.
+		_ = lock.Answered()
+		return 0, err
+	}
+	u := newUnwritten(key, w, sources, current, got, s.now())
+	return s.store(lock, u)
+}
+
+func read(k kind, a *asking, said *answer) (*obtained, error) {
+	if err := said.failure(a.want); err != nil {
+		return nil, err
+	}
+	return k.read(a, said)
+}
+
+// sourcesOf are the want's secrets with their versions.
+func sourcesOf(snap *vault.Snapshot, w *Want) map[string]uint64 {
+	out := make(map[string]uint64, len(w.Secrets))
+	for _, id := range w.Secrets {
+		if s := snap.Secret(id); s != nil {
+			out[id] = s.Version
+		}
+	}
+	return out
+}
