@@ -26,7 +26,10 @@ type Input struct {
 	// Body is the request's, whole, for a strategy that signs it; nil for one
 	// that does not, and for a body that is not read (see SignsBody).
 	Body []byte
-	Now  time.Time
+	// BodyLength is how long the body is that goes out; -1 is unknown. Of one
+	// that is in Body it need not be given.
+	BodyLength int64
+	Now        time.Time
 	// Rand makes random parts; nil is crypto/rand.
 	Rand io.Reader
 	// Nonces makes numbers that rise over all calls; nil: from Now alone.
@@ -69,6 +72,7 @@ func strategies() []strategy {
 		{"multi-header", []string{"headers"}, newMultiHeader},
 		{"multi-query", []string{"params"}, newMultiQuery},
 		{"hmac", []string{"hmac"}, newHMAC},
+		{"aws-sigv4", []string{"sigv4"}, newSigV4},
 		{"mtls", []string{"mtls"}, newMTLS},
 	}
 }

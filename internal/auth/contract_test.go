@@ -161,8 +161,9 @@ func suites() map[string][]suite {
 			},
 			badFor: []string{"params", "params[1].name", "params[0].valueTemplate", "paramName"},
 		}},
-		"hmac": hmacSuites(),
-		"mtls": mtlsSuites(),
+		"hmac":      hmacSuites(),
+		"mtls":      mtlsSuites(),
+		"aws-sigv4": sigv4Suites(),
 	}
 }
 

@@ -43,6 +43,11 @@ func Try(spec api.AuthSpec, fields map[string]secret.Value, now time.Time) error
 			in.Fields[name] = secret.FromString(standIn)
 		}
 	}
+	for _, name := range OptionalFields(spec) {
+		if v, ok := fields[name]; ok {
+			in.Fields[name], have[name] = v, true
+		}
+	}
 	return try(p, in, have)
 }
 
