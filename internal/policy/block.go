@@ -20,7 +20,7 @@ func (l *Limits) Block(answer io.Reader) io.Reader {
 	if !l.BlocksFields() {
 		return answer
 	}
-	return &blocker{limits: l, answer: answer, in: make([]byte, 16<<10)}
+	return &blocker{limits: l, answer: answer, in: make([]byte, scanned)}
 }
 
 const (
@@ -30,12 +30,14 @@ const (
 	maxBlockName = 6*maxLimitName + 2
 	maxHeldBlank = 4 << 10 // between two members
 	emptyReads   = 100     // in a row, before the answer is given up
+	scanned      = 16 << 10
 )
 
-// blocker is the reader that Block returns: a scanner of JSON that knows
-// after each byte where it stands, and what of it may be let through.
+// blocker is the reader that Block and Redact return: a scanner of JSON that
+// knows after each byte where it stands, and what of it may be let through.
 type blocker struct {
-	limits *Limits
+	limits *Limits // whose members are left out; nil: none
+	issued *Issued // whose values are replaced; nil: none
 	answer io.Reader
 	in     []byte
 	out    []byte // let through, not yet read
@@ -47,7 +49,8 @@ type blocker struct {
 	stack   []level // the objects and arrays that are open
 	isName  bool    // the string that is being read is a name
 	naming  bool    // and it is held back until it is known
-	removed int     // depth of the member that is being left out, 0 for none
+	removed int     // depth of what is being left out, 0 for none
+	next    uint64  // pointers of issued that lead to the member whose name was read
 	rest    string  // of a literal; of an escape, as many bytes as digits
 	utf8    utf8State
 	// held is what may be left out with the next member: the comma before it,
@@ -61,7 +64,9 @@ type blocker struct {
 // level is an open object or array.
 type level struct {
 	object bool
-	kept   bool // some member was let through
+	kept   bool   // some member was let through
+	leads  uint64 // pointers of issued that lead here, and on
+	index  int    // of the next element that such a pointer may lead to
 }
 
 func (b *blocker) Read(p []byte) (int, error) {
@@ -109,6 +114,10 @@ func (b *blocker) end() {
 }
 
 func (b *blocker) malformed() {
+	if b.limits == nil {
+		b.err = b.issued.refuse(b.offset)
+		return
+	}
 	b.err = b.limits.refuse("the answer is not one JSON value, at byte %d: fields cannot be removed from it, as the capability's policy wants", b.offset)
 }
 
@@ -119,21 +128,27 @@ func (b *blocker) emit(text []byte) {
 	}
 }
 
-// decide is called when a name is whole, or longer than any that is blocked.
+// decide is called when a name is whole, or longer than any that is looked
+// for.
 func (b *blocker) decide(whole bool) {
 	top := &b.stack[len(b.stack)-1]
-	b.naming = false
-	if whole && b.blocks(b.held[b.nameAt:]) {
+	b.naming, b.folded = false, b.folded[:0]
+	if whole {
+		b.fold(b.held[b.nameAt:])
+	}
+	if whole && b.limits != nil && b.limits.block[string(b.folded)] {
 		b.removed = len(b.stack)
 	} else {
 		top.kept = true
+		b.next = b.issued.member(len(b.stack), top.leads, b.folded, whole)
 		b.emit(b.held)
 	}
 	b.held = b.held[:0]
 }
 
-// blocks says whether a name, as it is written, is to be left out.
-func (b *blocker) blocks(raw []byte) bool {
+// fold puts a name, given as it is written, in the form in which names are
+// looked for.
+func (b *blocker) fold(raw []byte) {
 	text := raw[1 : len(raw)-1]
 	for _, c := range text {
 		if c == '\\' {
@@ -144,5 +159,4 @@ func (b *blocker) blocks(raw []byte) bool {
 		}
 	}
 	b.folded = appendFolded(b.folded[:0], text)
-	return b.limits.block[string(b.folded)]
 }

@@ -124,9 +124,7 @@ func (b *blocker) structure(in []byte) bool {
 			return false
 		}
 		b.state, b.isName = inString, true
-		if b.naming = b.removed == 0; b.naming {
-			b.nameAt = len(b.held)
-		}
+		b.beginName()
 		b.put(in)
 		return true
 	case atColon:
@@ -161,14 +159,34 @@ func (b *blocker) structure(in []byte) bool {
 	return true
 }
 
+// beginName holds a member's name back where anything depends on it.
+func (b *blocker) beginName() {
+	if b.removed > 0 {
+		return
+	}
+	top := &b.stack[len(b.stack)-1]
+	if b.naming = b.limits != nil || top.leads != 0; b.naming {
+		b.nameAt = len(b.held)
+		return
+	}
+	top.kept, b.next = true, 0
+	b.emit(b.held)
+	b.held = b.held[:0]
+}
+
 // begin is the first byte of a value.
 func (b *blocker) begin(in []byte) bool {
+	leads := b.leading()
+	if in[0] != 'n' && b.issued.ends(len(b.stack), leads) { // null is no token
+		b.emit(redacted)
+		b.removed, leads = len(b.stack), 0
+	}
 	switch c := in[0]; {
 	case c == '{' || c == '[':
 		if len(b.stack) == maxNesting {
 			return false
 		}
-		b.stack = append(b.stack, level{object: c == '{'})
+		b.stack = append(b.stack, level{object: c == '{', leads: leads})
 		if b.state = atElement; c == '{' {
 			b.state = atMember
 		}
@@ -191,6 +209,26 @@ func (b *blocker) begin(in []byte) bool {
 	}
 	b.emit(in)
 	return true
+}
+
+// leading are the pointers that lead to the value which begins.
+func (b *blocker) leading() uint64 {
+	depth := len(b.stack)
+	switch {
+	case b.issued == nil || b.removed > 0:
+		return 0
+	case depth == 0:
+		return b.issued.all
+	}
+	top := &b.stack[depth-1]
+	switch {
+	case top.object:
+		return b.next
+	case top.leads == 0:
+		return 0
+	}
+	top.index++
+	return b.issued.element(depth, top.leads, top.index-1)
 }
 
 // close is the end of the innermost object or array.
