@@ -215,6 +215,15 @@ func (s *hmacSigner) checkNames() error {
 			return invalid("hmac", "a field cannot be called %q: that is what is computed", name)
 		}
 	}
+	return s.checkKey()
+}
+
+// checkKey refuses templates that would send the key itself.
+func (s *hmacSigner) checkKey() error {
+	sent := append([]template{s.output.header.value}, s.headers.templates()...)
+	if slices.ContainsFunc(sent, func(t template) bool { return t.names(s.keyField) }) {
+		return invalid("hmac", "field %q is the key, which signs and is never sent", s.keyField)
+	}
 	return nil
 }
 

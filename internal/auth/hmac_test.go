@@ -85,6 +85,8 @@ func hmacSuites() []suite {
 		{"hmac", bad(api.HMACSpec{Headers: field("x-signature", "{{id}}")})},
 		{"hmac", bad(api.HMACSpec{Headers: field("X-K", "{{signature}}")})},
 		{"hmac", bad(api.HMACSpec{KeyField: "nonce"})},
+		{"hmac", bad(api.HMACSpec{KeyField: "id", Headers: field("X-K", "{{id}}")})},
+		{"hmac", bad(api.HMACSpec{Output: api.AuthPlace{In: "header", Name: "X-S", Template: "{{secret}} {{signature}}"}})},
 		{"hmac", bad(api.HMACSpec{Sign: "{body}{{timestamp}}"})},
 		{"hmac", bad(api.HMACSpec{Sign: "{query}", Output: *place("query", "s"), Timestamp: place("query", "S")})},
 	}

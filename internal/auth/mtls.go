@@ -39,6 +39,11 @@ func newMTLS(spec api.AuthSpec) (plan, error) {
 	if err != nil {
 		return nil, within("mtls.plus.", err)
 	}
+	for _, t := range plus.templates() {
+		if t.names(m.KeyField) {
+			return nil, invalid("mtls.plus", "uses field %q, which is the private key and never sent", m.KeyField)
+		}
+	}
 	return mtls{m.CertField, m.KeyField, plus}, nil
 }
 

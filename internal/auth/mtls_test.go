@@ -89,8 +89,12 @@ func mtlsSuites() []suite {
 			mtlsSpec("cert", "key", &api.AuthSpec{Type: "mtls", MTLS: &api.MTLSSpec{CertField: "a", KeyField: "b"}}),
 			mtlsSpec("cert", "key", &api.AuthSpec{Type: "oauth2"}),
 			mtlsSpec("cert", "key", &api.AuthSpec{Type: "header", HeaderName: "Host"}),
+			mtlsSpec("cert", "key", &api.AuthSpec{Type: "header", ValueTemplate: "{{key}}"}),
+			mtlsSpec("secret", "secret", &api.AuthSpec{Type: "basic"}),
+			mtlsSpec("cert", "key", &api.AuthSpec{Type: "hmac", HMAC: signed(api.HMACSpec{KeyField: "key"}).HMAC}),
 		},
-		badFor: []string{"mtls", "headerName", "mtls.certField", "mtls.keyField", "mtls.plus.type", "mtls.plus.type", "mtls.plus.headerName"},
+		badFor: []string{"mtls", "headerName", "mtls.certField", "mtls.keyField", "mtls.plus.type", "mtls.plus.type", "mtls.plus.headerName",
+			"mtls.plus", "mtls.plus", "mtls.plus"},
 	}, {
 		spec: mtlsSpec("secret", "secret", nil), fields: map[string]string{"secret": one.key + one.cert},
 		wire: []string{"certificate: client"}, open: []string{"certificate: client"},

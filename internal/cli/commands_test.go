@@ -34,7 +34,7 @@ capability policy show --capability --id
 capability unbind --capability --group-id --group-name --id --scope --uid --user --workspace-id
 completion
 credential (credentials)
-credential create --allow-http --allow-port --allow-private-network --auth --auth-header --auth-query --ca-file --group-id --header-name --host --id --password-template --path-prefix-template --provider --public-part --query-param --scope --secret --secret-ref --username-template --value-template --workspace-id
+credential create --allow-http --allow-port --allow-private-network --auth --auth-header --auth-query --ca-file --client-certificate --group-id --header-name --hmac-algorithm --hmac-encoding --hmac-key-encoding --hmac-nonce-header --hmac-sign --hmac-timestamp-header --hmac-timestamp-unit --host --id --password-template --path-prefix-template --provider --public-part --query-param --scope --secret --secret-ref --username-template --value-template --workspace-id
 credential delete (rm) --id
 credential list (ls)
 daemon

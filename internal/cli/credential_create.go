@@ -33,6 +33,9 @@ func newCredentialCreate(o *Options) *cobra.Command {
 			"  aivault credential create acme --provider acme --auth basic --host api.acme.test \\\n" +
 			"    --secret username=ACME_USER --secret password=ACME_PASSWORD \\\n" +
 			"    --username-template '{{username}}' --password-template '{{password}}'\n" +
+			"  aivault credential create hooks --auth hmac --hmac-algorithm sha256 --header-name X-Acme-Signature \\\n" +
+			"    --value-template 'sha256={{signature}}' --secret ACME_KEY --host api.acme.test\n" +
+			"  aivault credential create bank --auth mtls --secret cert=ACME_CERT --secret key=ACME_CERT_KEY --host api.acme.test\n" +
 			"  aivault credential create lab --provider lab --auth query --query-param key --secret LAB_KEY \\\n" +
 			"    --host lab.internal:8443 --allow-port 8443 --allow-private-network --ca-file lab-ca.pem\n" +
 			"  aivault credential create printer --auth header --secret LAB_KEY --host printer.internal --allow-http\n" +
@@ -65,7 +68,7 @@ func newCredentialCreate(o *Options) *cobra.Command {
 		if r.SecretRefs, err = secretRefs(r.Provider, refs, names); err != nil {
 			return err
 		}
-		if r.Auth, err = auth.spec(cmd); err != nil {
+		if r.Auth, err = auth.spec(cmd, r.SecretRefs); err != nil {
 			return err
 		}
 		if caFile != "" {
@@ -108,45 +111,79 @@ func createCredential(ctx context.Context, o *Options, r api.CredentialCreate) e
 type authFlags struct {
 	auth            api.AuthSpec
 	headers, params []string
+	hmac            hmacFlags
+	mtls            mtlsFlags
+}
+
+// authKind is a strategy with the flag that it cannot do without.
+type authKind struct{ name, needs string }
+
+func authKinds() []authKind {
+	return []authKind{
+		{"header", ""}, {"query", "query-param"}, {"path", "path-prefix-template"}, {"basic", ""},
+		{"multi-header", "auth-header"}, {"multi-query", "auth-query"},
+		{"hmac", "hmac-algorithm"}, {"mtls", ""},
+	}
+}
+
+func authKindNames() []string {
+	var names []string
+	for _, k := range authKinds() {
+		names = append(names, k.name)
+	}
+	return names
 }
 
 func newAuthFlags(cmd *cobra.Command) *authFlags {
 	a := &authFlags{}
 	f := cmd.Flags()
-	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates, by `KIND`: header, query, path, basic, multi-header or multi-query")
-	f.StringVar(&a.auth.HeaderName, "header-name", "", "header: the header's `NAME` (default Authorization)")
-	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\")")
+	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates, by `KIND`: "+words(authKindNames()))
+	f.StringVar(&a.auth.HeaderName, "header-name", "", "header, hmac: the header's `NAME` (header: default Authorization)")
+	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query, hmac: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\"; hmac: \"{{signature}}\")")
 	f.StringVar(&a.auth.ParamName, "query-param", "", "query: the parameter's `NAME`")
 	f.StringVar(&a.auth.PrefixTemplate, "path-prefix-template", "", "path: what is put before the path, as a `TEMPLATE`, e.g. /bot{{secret}}")
-	f.StringArrayVar(&a.headers, "auth-header", nil, "multi-header: `NAME=TEMPLATE`; may be repeated")
+	f.StringArrayVar(&a.headers, "auth-header", nil, "multi-header, hmac: `NAME=TEMPLATE`; may be repeated")
 	f.StringArrayVar(&a.params, "auth-query", nil, "multi-query: `NAME=TEMPLATE`; may be repeated")
 	f.StringVar(&a.auth.UsernameTemplate, "username-template", "", "basic: the user name, as a `TEMPLATE`")
 	f.StringVar(&a.auth.PasswordTemplate, "password-template", "", "basic: the password, as a `TEMPLATE`")
+	a.hmac.add(cmd)
+	a.mtls.add(cmd)
+	completeWords(cmd, "auth", authKindNames()...)
 	return a
 }
 
 // authFlagKinds says which strategies a flag belongs to.
 func authFlagKinds() []struct{ flag, kinds string } {
 	return []struct{ flag, kinds string }{
-		{"header-name", "header"},
-		{"value-template", "header query"},
+		{"header-name", "header hmac"},
+		{"value-template", "header query hmac"},
 		{"query-param", "query"},
 		{"path-prefix-template", "path"},
-		{"auth-header", "multi-header"},
+		{"auth-header", "multi-header hmac"},
 		{"auth-query", "multi-query"},
 		{"username-template", "basic"},
 		{"password-template", "basic"},
+		{"hmac-algorithm", "hmac"},
+		{"hmac-sign", "hmac"},
+		{"hmac-encoding", "hmac"},
+		{"hmac-key-encoding", "hmac"},
+		{"hmac-timestamp-header", "hmac"},
+		{"hmac-timestamp-unit", "hmac"},
+		{"hmac-nonce-header", "hmac"},
 	}
 }
 
 // spec returns nil without --auth. A flag of another strategy is an error
-// rather than ignored.
-func (a *authFlags) spec(cmd *cobra.Command) (*api.AuthSpec, error) {
+// rather than ignored. secrets are those of the credential, by field.
+func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string) (*api.AuthSpec, error) {
 	for _, k := range authFlagKinds() {
 		kinds := strings.Fields(k.kinds)
 		if cmd.Flags().Changed(k.flag) && !slices.Contains(kinds, a.auth.Type) {
-			return nil, api.Errorf(api.InvalidRequest, "--%s belongs to --auth %s", k.flag, strings.Join(kinds, " or "))
+			return nil, api.Errorf(api.InvalidRequest, "--%s belongs to --auth %s", k.flag, words(kinds))
 		}
+	}
+	if err := a.mtls.check(a.auth.Type); err != nil {
+		return nil, err
 	}
 	if a.auth.Type == "" {
 		return nil, nil
@@ -162,22 +199,25 @@ func (a *authFlags) spec(cmd *cobra.Command) (*api.AuthSpec, error) {
 	if spec.Params, err = authFields("auth-query", a.params); err != nil {
 		return nil, err
 	}
+	if spec.Type == "hmac" {
+		spec = a.hmac.spec(spec)
+	}
+	spec = a.mtls.spec(spec, secrets)
 	return &spec, nil
 }
 
 // complete says in the words of the command line what a strategy lacks; the
 // daemon would say it in those of the API.
 func (a *authFlags) complete(cmd *cobra.Command) error {
-	needs := map[string]string{
-		"header": "", "basic": "",
-		"query": "query-param", "path": "path-prefix-template", "multi-header": "auth-header", "multi-query": "auth-query",
+	at := slices.IndexFunc(authKinds(), func(k authKind) bool { return k.name == a.auth.Type })
+	if at < 0 {
+		return api.Errorf(api.InvalidRequest, "--auth cannot be %q: it takes %s", a.auth.Type, words(authKindNames()))
 	}
-	flag, known := needs[a.auth.Type]
-	switch {
-	case !known:
-		return api.Errorf(api.InvalidRequest, "--auth cannot be %q: it takes header, query, path, basic, multi-header or multi-query", a.auth.Type)
-	case flag != "" && !cmd.Flags().Changed(flag):
+	if flag := authKinds()[at].needs; flag != "" && !cmd.Flags().Changed(flag) {
 		return api.Errorf(api.InvalidRequest, "--auth %s needs --%s", a.auth.Type, flag)
+	}
+	if a.auth.Type == "hmac" {
+		return a.hmac.check(a.auth.HeaderName)
 	}
 	return nil
 }

@@ -59,10 +59,12 @@ func secretTable(list api.SecretList) *table {
 }
 
 // printSecret ends a command that changed a secret.
-func (o *Options) printSecret(s api.Secret, line string) error {
+func (o *Options) printSecret(s api.Secret, lines string) error {
 	if o.JSON {
 		return o.printJSON(s)
 	}
-	o.say("%s", line)
+	for line := range strings.SplitSeq(lines, "\n") {
+		o.say("%s", line)
+	}
 	return nil
 }

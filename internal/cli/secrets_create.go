@@ -122,9 +122,19 @@ func newSecretsRotate(o *Options) *cobra.Command {
 		defer wipeKey(r.Value)
 		return o.changeSecret(cmd.Context(), func(ctx context.Context, c *client.Client) (api.Secret, error) {
 			return c.RotateSecret(ctx, id, r)
-		}, func(s api.Secret) string { return fmt.Sprintf("Secret rotated: %s (version %d)", s.Name, s.Version) })
+		}, rotatedLines)
 	}
 	return cmd
+}
+
+// rotatedLines tell what was replaced, and what has to be yet: a certificate
+// and its key are two values that are worth nothing but together.
+func rotatedLines(s api.Secret) string {
+	line := fmt.Sprintf("Secret rotated: %s (version %d)", s.Name, s.Version)
+	if len(s.Waiting) > 0 {
+		line += "\nWaiting for " + strings.Join(s.Waiting, ", ") + ", which does not belong to it: rotate that, too"
+	}
+	return line
 }
 
 func newSecretsUpdate(o *Options) *cobra.Command {
