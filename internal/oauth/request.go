@@ -75,15 +75,29 @@ func (a *asking) tokenRequest(grant string, scoped bool, more ...param) (*ask, e
 		}
 		list = append(list, param{"scope", []byte(strings.Join(scopes, separator))})
 	}
+	list, basic, err := a.authenticate(list)
+	if err != nil {
+		return nil, err
+	}
+	r := newAsk(o.TokenEndpoint, o.BodyFormat, append(list, extra...))
+	if !basic.IsZero() {
+		r.add.Headers = []egress.Field{{Name: "Authorization", Value: basic}}
+	}
+	return r, nil
+}
+
+// authenticate adds who the client is, and its proof, to a request's body; or
+// gives the Authorization header that says so.
+func (a *asking) authenticate(list []param) (_ []param, basic secret.Value, err error) {
+	o := a.want.Spec.OAuth2
 	id, password := a.have.values["client_id"], a.have.values["client_secret"]
 	_, named := o.TokenParams["client_id"]
 	if id.IsZero() && !named && o.ClientAuth != "none" {
-		return nil, a.lacks("client_id")
+		return nil, basic, a.lacks("client_id")
 	}
 	if named {
 		id = secret.Value{}
 	}
-	var basic secret.Value
 	switch {
 	case o.ClientAuth == "basic" && !password.IsZero():
 		basic = basicValue(a.have.values["client_id"], password)
@@ -94,11 +108,7 @@ func (a *asking) tokenRequest(grant string, scoped bool, more ...param) (*ask, e
 		list = appendGiven(list, "client_id", id)
 		list = appendGiven(list, "client_secret", password)
 	}
-	r := newAsk(o.TokenEndpoint, o.BodyFormat, append(list, extra...))
-	if !basic.IsZero() {
-		r.add.Headers = []egress.Field{{Name: "Authorization", Value: basic}}
-	}
-	return r, nil
+	return list, basic, nil
 }
 
 func appendGiven(list []param, name string, v secret.Value) []param {
