@@ -38,6 +38,9 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 	if a.registry.Provider(prefix) != nil && r.Provider != prefix {
 		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "%s names a capability of %s, not of %s", r.ID, prefix, quoted(r.Provider))
 	}
+	if _, err := policy.CompileIssued(r.ID, r.IssuesToken); err != nil {
+		return api.CapabilityDetail{}, err
+	}
 	if _, err := a.existing(ctx); err != nil {
 		return api.CapabilityDetail{}, err
 	}
@@ -59,7 +62,7 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 		}
 		tx.State.Capabilities = append(tx.State.Capabilities, vault.Capability{
 			ID: r.ID, Provider: r.Provider, Credential: r.Credential, Hosts: []string{host},
-			Methods: slices.Clone(r.Methods), Paths: slices.Clone(r.Paths), CreatedAtMs: tx.Now(),
+			Methods: slices.Clone(r.Methods), Paths: slices.Clone(r.Paths), IssuesToken: slices.Clone(r.IssuesToken), CreatedAtMs: tx.Now(),
 		})
 		tx.Record.Object, tx.Record.Capability, tx.Record.Provider = r.ID, r.ID, r.Provider
 		tx.Record.Host, tx.Record.Credential = host, r.Credential

@@ -216,6 +216,9 @@ type CapabilityDetail struct {
 	Setup       CapabilitySetup `json:"setup"`
 	Credential  string          `json:"credential,omitzero"`
 	Policy      *Policy         `json:"policy,omitzero"` // its limits
+	// IssuesToken are JSON pointers to the values that are removed from its
+	// answers, which have to be JSON: new tokens, passwords and keys.
+	IssuesToken []string `json:"issuesToken,omitzero"`
 }
 
 // Allowed is what a capability lets through.
@@ -253,6 +256,9 @@ type CapabilityCreate struct {
 	Methods    []string `json:"methods"`
 	Paths      []string `json:"paths"`
 	Host       string   `json:"host,omitzero"` // default: the credential's only host
+	// IssuesToken are JSON pointers to what is removed from its answers: new
+	// tokens. '*' stands for each element of an array, or member of an object.
+	IssuesToken []string `json:"issuesToken,omitzero"`
 }
 
 // Secret is a secret as every API shows it: without its value.

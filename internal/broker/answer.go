@@ -104,22 +104,28 @@ func printable(s string) bool {
 	return true
 }
 
-// withoutBlocked is an answer's body without the members that the policy
-// blocks. What is no JSON is refused, before its first byte reaches anyone:
-// nothing could be removed from it.
+// withoutBlocked is an answer's body without the new tokens that the
+// capability's answers carry, and without the members that the policy blocks.
+// What is no JSON is refused, before its first byte reaches anyone: nothing
+// could be removed from it. That an answer is an error changes nothing.
 func (p *plan) withoutBlocked(r *egress.Response, body io.Reader) (io.Reader, error) {
-	if !p.limits.BlocksFields() {
+	issued := p.capability.issued
+	if issued == nil && !p.limits.BlocksFields() {
 		return body, nil
 	}
 	// A part of a JSON text may be one too: a value without its name.
 	whole := r.Status != http.StatusPartialContent && len(r.Header.Values("Content-Range")) == 0
 	if given := r.Header.Values("Content-Type"); whole && len(given) == 1 && policy.IsJSON(given[0]) {
-		return p.limits.Block(body), nil
+		return p.limits.Block(issued.Redact(body)), nil
 	}
 	switch _, err := io.ReadFull(body, make([]byte, 1)); err {
 	case io.EOF:
 		return body, nil // nothing is nothing
 	case nil:
+		if issued != nil {
+			return nil, api.Errorf(api.PolicyViolation, "new tokens are removed from the answers of %s, and this answer (status %d) is no JSON, or a part of one: it is withheld", p.capability.id, r.Status).
+				WithHint("aivault capability describe %s", p.capability.id)
+		}
 		return nil, api.Errorf(api.PolicyViolation, "the policy of %s removes fields from answers, and this answer is no JSON, or a part of one", p.capability.id)
 	default:
 		return nil, err

@@ -53,6 +53,7 @@ type capability struct {
 	entry    *registry.Capability // nil for a custom capability
 	only     string               // custom: the one credential that it is restricted to
 	policy   *policy.Capability   // nil when err is set
+	issued   *policy.Issued       // new tokens in its answers; nil: none
 	hosts    []string             // registry provider: the policy's hosts, as the registry writes them
 	logins   []*registry.Login    // registry provider: those that it may use, in order
 	err      error                // why every call of it is refused
@@ -142,6 +143,11 @@ func (c *catalog) capability(id string) *capability {
 	compiled.alone = &target{id: id, provider: compiled.provider, members: []*capability{compiled}}
 	compiled.policy, compiled.err = policy.CompileTemplate(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
 	if compiled.err == nil {
+		compiled.issued, compiled.err = policy.CompileIssued(id, def.IssuesToken)
+	}
+	if compiled.err != nil {
+		compiled.policy = nil
+	} else {
 		compiled.policy.MatchHeader = def.MatchHeader
 		if def.Default != nil {
 			compiled.policy.DefaultMethod, compiled.policy.DefaultPath = def.Default.Method, def.Default.Path

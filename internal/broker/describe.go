@@ -48,6 +48,7 @@ func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
 		for _, rule := range p.Paths {
 			d.Allowed.PathPrefixes = append(d.Allowed.PathPrefixes, rule.String())
 		}
+		d.IssuesToken = c.issued.Pointers()
 	}
 	if c.entry != nil {
 		d.Access, d.Description = c.entry.Access, c.entry.Description
@@ -81,7 +82,7 @@ func (v *viewer) describeSet(t *target) api.CapabilityDetail {
 		usual = t.members[0]
 	}
 	d := v.describeOne(usual)
-	d.Capability, d.Policy, d.Members = t.id, nil, t.memberIDs()
+	d.Capability, d.Policy, d.Members, d.IssuesToken = t.id, nil, t.memberIDs(), nil
 	d.Call = api.CapabilityCall{Defaults: t.defaults()}
 	if t.usual != nil && usual.entry != nil {
 		d.Call.Example = exampleOf(t.id, usual)
@@ -105,6 +106,7 @@ func (v *viewer) describeSet(t *target) api.CapabilityDetail {
 		d.Allowed.Hosts = union(d.Allowed.Hosts, m.Allowed.Hosts)
 		d.Allowed.Methods = union(d.Allowed.Methods, m.Allowed.Methods)
 		d.Allowed.PathPrefixes = union(d.Allowed.PathPrefixes, m.Allowed.PathPrefixes)
+		d.IssuesToken = union(d.IssuesToken, m.IssuesToken)
 	}
 	return d
 }

@@ -176,6 +176,9 @@ func (ix *index) compileCustom(entry *vault.Capability) *capability {
 	if err != nil {
 		return fail(err.Error())
 	}
+	if c.issued, err = policy.CompileIssued(entry.ID, entry.IssuesToken); err != nil {
+		return fail(err.Error())
+	}
 	c.hosts = compiled.Hosts
 	if p := c.provider.entry; p != nil {
 		c.hosts = make([]string, len(entry.Hosts))

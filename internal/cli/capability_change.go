@@ -13,9 +13,12 @@ func newCapabilityCreate(o *Options) *cobra.Command {
 		Use:   "create ID --method METHOD --path RULE",
 		Short: "Make a capability for a provider of your own",
 		Long: "Makes a capability. A path rule /p admits /p and what lies below it by whole segments; *\n" +
-			"is one segment or part of one; =/p is /p alone.",
+			"is one segment or part of one; =/p is /p alone.\n\n" +
+			"--issues-token is for an API that answers with new tokens, passwords or keys: what the pointer\n" +
+			"leads to is replaced by [redacted], and an answer that is no JSON is withheld.",
 		Example: "  aivault capability create acme/users-read --method GET --path /v1/users\n" +
-			"  aivault capability create acme/report --method POST --path =/v1/report --host api.acme.test",
+			"  aivault capability create acme/report --method POST --path =/v1/report --host api.acme.test\n" +
+			"  aivault capability create acme/keys-make --method POST --path =/v1/keys --issues-token /key",
 	}
 	ref := newIDArg(cmd, "capability", "id", "capability")
 	f := cmd.Flags()
@@ -24,6 +27,7 @@ func newCapabilityCreate(o *Options) *cobra.Command {
 	f.StringSliceVar(&r.Methods, "method", nil, "a `METHOD` that it allows; may be repeated")
 	f.StringArrayVar(&r.Paths, "path", nil, "a path `RULE` that it allows; may be repeated")
 	f.StringVar(&r.Host, "host", "", "the `HOST` that it goes to (default: the credential's only one)")
+	f.StringArrayVar(&r.IssuesToken, "issues-token", nil, "remove the value at this JSON `POINTER` from answers, a new token; /data/*/key of each element of a list; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if r.ID, err = ref.get(args); err != nil {
 			return err

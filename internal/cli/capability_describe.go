@@ -65,6 +65,9 @@ func capabilityTable(d api.CapabilityDetail) *table {
 	} else {
 		t.row("Default call", "none: give --method and --path")
 	}
+	if len(d.IssuesToken) > 0 {
+		rows(t, "Removed from answers", "-", d.IssuesToken)
+	}
 	if d.Policy != nil {
 		rows(t, "Limits", "none", policyLines(*d.Policy))
 	}

@@ -17,6 +17,7 @@ const maxIssued = 64
 // other keys that are new to us, so that no scrubbing could know them.
 type Issued struct {
 	capability string
+	pointers   []string
 	all        uint64        // every pointer
 	levels     []issuedLevel // by depth of what contains the value, from 1
 }
@@ -40,7 +41,7 @@ func CompileIssued(capability string, pointers []string) (*Issued, error) {
 	if len(pointers) > maxIssued {
 		return nil, api.Errorf(api.InvalidRequest, "more than %d pointers to new tokens", maxIssued)
 	}
-	s := &Issued{capability: capability}
+	s := &Issued{capability: capability, pointers: slices.Clone(pointers)}
 	for i, p := range pointers {
 		if slices.Contains(pointers[:i], p) {
 			return nil, api.Errorf(api.InvalidRequest, "the pointer %s to a new token is there twice", quote(p))
@@ -52,6 +53,14 @@ func CompileIssued(capability string, pointers []string) (*Issued, error) {
 		s.add(uint64(1)<<i, tokens)
 	}
 	return s, nil
+}
+
+// Pointers are those that it was compiled from.
+func (s *Issued) Pointers() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.pointers)
 }
 
 // pointerTokens takes a pointer to a value within an answer apart.

@@ -102,8 +102,12 @@ func validSecretName(s string) bool { return len(s) > 1 && shaped(s, upperCase, 
 // validField is the form of a secret's field and of a host parameter.
 func validField(s string) bool { return shaped(s, lowerCase, digits+"_", 32) }
 
-// validPointer says whether s is a JSON pointer (RFC 6901) to a member.
+// validPointer says whether s is a JSON pointer (RFC 6901) to a member, of
+// which a part '*' stands for every one.
 func validPointer(s string) bool {
+	if strings.HasSuffix(s, "/") || strings.Contains(s, "//") {
+		return false
+	}
 	for i := range len(s) {
 		if s[i] == '~' && (i+1 == len(s) || s[i+1] != '0' && s[i+1] != '1') {
 			return false

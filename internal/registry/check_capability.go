@@ -64,10 +64,8 @@ func (p *Provider) checkCapability(c *Capability) error {
 			return fmt.Errorf("path %s is there twice", rule)
 		}
 	}
-	for _, ptr := range c.IssuesToken {
-		if !validPointer(ptr) {
-			return fmt.Errorf("issuesToken %s is no JSON pointer", quote(ptr))
-		}
+	if err := checkPointers(c.IssuesToken); err != nil {
+		return err
 	}
 	for _, m := range c.MatchHeader {
 		name, value, ok := strings.Cut(m, ": ")
@@ -79,6 +77,19 @@ func (p *Provider) checkCapability(c *Capability) error {
 		return err
 	}
 	return p.checkWay(c)
+}
+
+// checkPointers is a light check: policy compiles them all in a test.
+func checkPointers(list []string) error {
+	for i, ptr := range list {
+		switch {
+		case !validPointer(ptr):
+			return fmt.Errorf("issuesToken %s is no JSON pointer to a member", quote(ptr))
+		case slices.Contains(list[:i], ptr):
+			return fmt.Errorf("issuesToken %s is there twice", quote(ptr))
+		}
+	}
+	return nil
 }
 
 // checkDefault wants a default call that says something and that the
