@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/lint"
 	"moldable.sh/aivault/internal/registry"
 )
@@ -61,7 +62,26 @@ func (o *Options) lint(ctx context.Context, path string) (*registry.Provider, []
 		return nil, nil, err
 	}
 	p, problems := lint.File(file, reg)
-	return p, problems, nil
+	return p, append(problems, lintLogins(p)...), nil
+}
+
+// lintLogins judges each way to authenticate as one of a custom credential is
+// judged.
+func lintLogins(p *registry.Provider) []lint.Problem {
+	if p == nil {
+		return nil
+	}
+	var found []lint.Problem
+	for i := range p.Logins {
+		l := &p.Logins[i]
+		if l.NotYet == l.Auth.Type {
+			continue
+		}
+		if _, err := auth.New(l.Spec()); err != nil {
+			found = append(found, lint.Problem{Where: "login " + l.ID, Why: api.AsError(err).Message})
+		}
+	}
+	return found
 }
 
 // linted is what lint prints as JSON.

@@ -43,13 +43,19 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 			return fmt.Errorf("auth type %s and the parameters given do not belong together", quote(l.Auth.Type))
 		}
 	}
+	if hasOwn(&l.Auth) {
+		return fmt.Errorf("auth holds the parameters of %s, which stand beside it", quote(l.Auth.Type))
+	}
 	if _, late := declared[l.Auth.Type]; !late {
 		if l.NotYet != "" && l.NotYet != "websocket" {
 			return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
 		}
 		return checkSpec(l.Auth, fields)
 	}
-	if l.NotYet != l.Auth.Type {
+	switch built := slices.Contains(builtTypes(), l.Auth.Type); {
+	case built && l.NotYet != "" && l.NotYet != "websocket":
+		return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
+	case !built && l.NotYet != l.Auth.Type:
 		return fmt.Errorf("auth type %s is not built: notYet must say so", l.Auth.Type)
 	}
 	if rest := l.Auth; rest.HeaderName+rest.ValueTemplate+rest.ParamName+rest.PrefixTemplate+rest.UsernameTemplate+rest.PasswordTemplate != "" ||
@@ -60,7 +66,7 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	case l.OAuth2 != nil:
 		return checkOAuth2(l.OAuth2, fields, params)
 	case l.SigV4 != nil:
-		return oneOf("service and region", l.SigV4.Service != "" && l.SigV4.Region != "" && len(l.SigV4.Fields) > 0)
+		return checkSigV4(l.SigV4, fields)
 	case l.HMAC != nil:
 		return checkHMAC(l.HMAC, fields)
 	case l.MTLS != nil:
@@ -72,6 +78,16 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	}
 	return nil
 }
+
+// hasOwn says whether parameters of a strategy stand within its spec; in a
+// provider file they stand beside it.
+func hasOwn(s *api.AuthSpec) bool {
+	return s.SigV4 != nil || s.HMAC != nil || s.MTLS != nil || s.OAuth2 != nil || s.TokenExchange != nil
+}
+
+// builtTypes are the strategies with parameters of their own that this version
+// has.
+func builtTypes() []string { return []string{"aws-sigv4", "hmac", "mtls"} }
 
 func oneOf(what string, ok bool) error {
 	if ok {
@@ -113,6 +129,26 @@ func checkOAuth2(o *api.OAuth2Spec, fields, params map[string]bool) error {
 	return checkHeaders(o.Headers, fields, o.Yields...)
 }
 
+// checkSigV4 leaves the names of the fields to the strategy, but for those that
+// may be absent.
+func checkSigV4(v *api.SigV4Spec, fields map[string]bool) error {
+	plain := lowerCase + digits + "-."
+	switch {
+	case len(v.Fields) == 0 || len(v.Fields) > 3:
+		return oneOf("fields", false)
+	case v.Service != "{by-host}" && !shaped(v.Service, upperCase+plain, "", 64):
+		return oneOf("service", false)
+	case v.Region != "{by-host}" && v.Region != "{region}" && !shaped(v.Region, plain, "", 64):
+		return oneOf("region", false)
+	}
+	for _, f := range v.Fields {
+		if name, absent := strings.CutSuffix(f, "?"); absent && !fields[name] {
+			return fmt.Errorf("field %s is not one of the provider's secrets", quote(name))
+		}
+	}
+	return nil
+}
+
 func checkHMAC(h *api.HMACSpec, fields map[string]bool) error {
 	switch {
 	case !slices.Contains([]string{"sha256", "sha384", "sha512"}, h.Algorithm):
@@ -121,6 +157,8 @@ func checkHMAC(h *api.HMACSpec, fields map[string]bool) error {
 		return oneOf("encoding", false)
 	case !slices.Contains([]string{"", "raw", "base64", "hex"}, h.KeyEncoding):
 		return oneOf("keyEncoding", false)
+	case h.Output.Last && h.Output.In != "query":
+		return errors.New("output: last is about a query")
 	}
 	for _, p := range []*api.AuthPlace{&h.Output, h.Timestamp, h.Nonce} {
 		if p != nil && (p.Name == "" || !slices.Contains([]string{"header", "query", "body"}, p.In)) {
@@ -229,7 +267,7 @@ func checkSpec(s api.AuthSpec, fields map[string]bool) error {
 		return err
 	}
 	if left.HeaderName+left.ValueTemplate+left.ParamName+left.PrefixTemplate+left.UsernameTemplate+left.PasswordTemplate != "" ||
-		len(left.Headers)+len(left.Params) != 0 {
+		len(left.Headers)+len(left.Params) != 0 || hasOwn(&left) {
 		return fmt.Errorf("auth type %s does not take all that is given", s.Type)
 	}
 	return nil

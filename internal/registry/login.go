@@ -41,7 +41,13 @@ func (l *Login) Fields() []string {
 		}
 	case l.HMAC != nil:
 		add(l.HMAC.KeyField)
+		add(placeholders(l.HMAC.Sign)...)
 		add(fieldsOf(l.HMAC.Headers)...)
+		for _, f := range placeholders(l.HMAC.Output.Template) {
+			if f != "signature" && f != "timestamp" && f != "nonce" { // these are computed
+				add(f)
+			}
+		}
 	case l.MTLS != nil:
 		add(l.MTLS.CertField, l.MTLS.KeyField)
 		if l.MTLS.Plus != nil {

@@ -230,12 +230,17 @@ func TestLoginShapes(t *testing.T) {
 		  "tokenEndpoint":"https://id.acme.test/token","clientAuth":"basic","bodyFormat":"json","tokenParams":{"account_id":"{{b}}"},
 		  "headers":[{"name":"X-T","valueTemplate":"{{access_token}}"},{"name":"Client-Id","valueTemplate":"{{b}}"}]}}`,
 			[]string{"a", "b"}, []string{"x-t", "client-id"}},
-		{`{"id":"x","auth":{"type":"aws-sigv4"},"notYet":"aws-sigv4","sigv4":{"fields":["a","b?"],"service":"{by-host}","region":"{region}"}}`,
+		{`{"id":"x","auth":{"type":"aws-sigv4"},"sigv4":{"fields":["a","b?"],"service":"{by-host}","region":"{region}"}}`,
 			[]string{"a"}, []string{"authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"}},
-		{`{"id":"x","auth":{"type":"hmac"},"notYet":"hmac","hmac":{"algorithm":"sha256","encoding":"hex","keyField":"a","sign":"{query}{body}",
+		{`{"id":"x","auth":{"type":"hmac"},"hmac":{"algorithm":"sha256","encoding":"hex","keyField":"a","sign":"{query}{body}",
 		  "output":{"in":"header","name":"X-Sign"},"headers":[{"name":"X-MBX-APIKEY","valueTemplate":"{{b}}"}],"timestamp":{"in":"query","name":"timestamp","unit":"ms"}}}`,
 			[]string{"a", "b"}, []string{"x-mbx-apikey", "x-sign"}},
-		{`{"id":"x","auth":{"type":"mtls"},"notYet":"mtls","mtls":{"certField":"a","keyField":"b","plus":{"type":"basic","usernameTemplate":"{{a}}"}}}`,
+		{`{"id":"x","auth":{"type":"hmac"},"hmac":{"algorithm":"sha512","encoding":"base64","keyField":"a","keyEncoding":"base64","sign":"{path}{sha256:{{b}}{body}}",
+		  "output":{"in":"header","name":"X-Sign","template":"{{b}} {{timestamp}} {{signature}}"},"timestamp":{"in":"query","name":"t"}}}`,
+			[]string{"a", "b"}, []string{"x-sign"}},
+		{`{"id":"x","auth":{"type":"hmac"},"hmac":{"algorithm":"sha384","encoding":"hex","keyField":"a","output":{"in":"query","name":"s","last":true}}}`,
+			[]string{"a"}, nil},
+		{`{"id":"x","auth":{"type":"mtls"},"mtls":{"certField":"a","keyField":"b","plus":{"type":"basic","usernameTemplate":"{{a}}"}}}`,
 			[]string{"a", "b"}, []string{"authorization"}},
 		{`{"id":"x","auth":{"type":"token-exchange"},"notYet":"token-exchange","tokenExchange":{"tokenEndpoint":"https://id.acme.test/token","bodyFormat":"json",
 		  "body":{"user":"{{a}}","secret":"{{b}}"},"tokenField":"access_token","headers":[{"name":"Authorization","valueTemplate":"Bearer {{access_token}}"}]}}`,
@@ -271,6 +276,30 @@ func TestLoginShapes(t *testing.T) {
 			if _, err := Parse([]byte(bad)); err == nil {
 				t.Errorf("%s: its parameters pass under header", l.Auth.Type)
 			}
+		}
+	}
+}
+
+// Parameters of a strategy within auth would be read by nobody.
+func TestParametersStandBesideAuth(t *testing.T) {
+	const mac = `{"algorithm":"sha256","encoding":"hex","keyField":"a","output":{"in":"header","name":"X-S"}}`
+	for login, ok := range map[string]bool{
+		`{"id":"x","auth":{"type":"hmac"},"hmac":` + mac + `}`:                                                                                                true,
+		`{"id":"x","auth":{"type":"hmac","hmac":` + mac + `},"hmac":` + mac + `}`:                                                                             false,
+		`{"id":"x","auth":{"type":"hmac","hmac":` + mac + `}}`:                                                                                                false,
+		`{"id":"x","auth":{"type":"header","headerName":"A","valueTemplate":"{{a}}","hmac":` + mac + `}}`:                                                     false,
+		`{"id":"x","auth":{"type":"hmac"},"notYet":"hmac","hmac":` + mac + `}`:                                                                                false,
+		`{"id":"x","auth":{"type":"hmac"},"hmac":{"algorithm":"sha256","encoding":"hex","keyField":"a","output":{"in":"header","name":"X-S","last":true}}}`:   false,
+		`{"id":"x","auth":{"type":"mtls"},"mtls":{"certField":"a","keyField":"a","plus":{"type":"basic","usernameTemplate":"u","passwordTemplate":"{{a}}"}}}`: true,
+		`{"id":"x","auth":{"type":"mtls"},"mtls":{"certField":"a","keyField":"a","plus":{"type":"hmac","hmac":` + mac + `}}}`:                                 false,
+	} {
+		file := `{"schemaVersion":1,"provider":"acme","title":"Acme","category":"x","docs":"https://acme.test","getKey":{"text":"Ask.","url":"https://acme.test"},
+		  "secrets":[{"name":"ACME_A","field":"a"}],"hosts":["api.acme.test"],"logins":[` + login + `],
+		  "capabilities":[{"id":"acme/x","description":"X.","access":"read","methods":["GET"],"paths":["/"]}]}`
+		_, err := Parse([]byte(file))
+		schema := schemaSays(t, compileSchema(t), []byte(file))
+		if (err == nil) != ok || (schema == nil) != ok {
+			t.Errorf("%s: %v; schema: %v", login, err, schema)
 		}
 	}
 }
