@@ -36,10 +36,13 @@ type Options struct {
 	Registry *registry.Registry // default: the one compiled in
 	Handler  http.Handler       // of the stand-in; default: its own routes
 	Hosts    []string           // of the stand-in, beside the registry's and CustomHost
-	Clock    func() time.Time   // default: time.Now
-	Default  keysource.Request  // of the first command; default: a key file
-	Refuse   error              // as broker.Config.Refuse
-	Egress   func(*egress.Config)
+	// ClientCAs, when not nil, are whom a client certificate must be signed
+	// by, without which the stand-in takes no connection.
+	ClientCAs *x509.CertPool
+	Clock     func() time.Time  // default: time.Now
+	Default   keysource.Request // of the first command; default: a key file
+	Refuse    error             // as broker.Config.Refuse
+	Egress    func(*egress.Config)
 	// QuotaClock is the time by which rates are counted; default: the
 	// system's.
 	QuotaClock func() (quota.Now, error)
@@ -92,7 +95,7 @@ func Start(tb testing.TB, o Options) *Aivault {
 		o.Default.Provider = keysource.File
 	}
 	v := &Aivault{Dir: filepath.Join(tb.TempDir(), "vault"), Registry: o.Registry, options: o}
-	upstream, err := standin.Start(o.Handler, v.hosts()...)
+	upstream, err := standin.StartWith(standin.Options{Handler: o.Handler, Hosts: v.hosts(), ClientCAs: o.ClientCAs})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package standin
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"hash"
 	"io"
@@ -22,6 +23,10 @@ type Seen struct {
 	Body             []byte // at most MaxBody; BodyLength tells the whole
 	BodyLength       int64
 	BodySHA256       string // hex
+	// Connection is where the request came from, alike for those of one
+	// connection, and Client the certificate that its caller showed there.
+	Connection string
+	Client     *x509.Certificate
 }
 
 // MaxBody is how much of a body Seen keeps, in bytes.
@@ -45,9 +50,18 @@ func newRecord(r *http.Request) *record {
 			Header:           r.Header.Clone(),
 			ContentLength:    r.ContentLength,
 			TransferEncoding: r.TransferEncoding,
+			Connection:       r.RemoteAddr,
+			Client:           clientOf(r),
 		},
 		hash: sha256.New(),
 	}
+}
+
+func clientOf(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0]
 }
 
 // Write takes the next part of the body.

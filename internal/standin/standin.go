@@ -5,6 +5,7 @@ package standin
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
@@ -43,6 +44,23 @@ type API struct {
 // localhost and 127.0.0.1. handler, when not nil, replaces the routes; what it
 // reads of a body is recorded all the same.
 func Start(handler http.Handler, hosts ...string) (*API, error) {
+	return StartWith(Options{Handler: handler, Hosts: hosts})
+}
+
+// Options change what StartWith starts.
+type Options struct {
+	Handler http.Handler // as of Start
+	Hosts   []string     // as of Start
+	// ClientCAs, when not nil, are whom a client certificate must be signed
+	// by; without one there is no connection.
+	ClientCAs *x509.CertPool
+	// MaxTLS, when not zero, is the newest version of TLS that it speaks.
+	MaxTLS uint16
+}
+
+// StartWith starts an API as Options say.
+func StartWith(o Options) (*API, error) {
+	handler, hosts := o.Handler, o.Hosts
 	caPEM, certificate, err := issue(hosts, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("standin: make a certificate: %w", err)
@@ -60,9 +78,13 @@ func Start(handler http.Handler, hosts ...string) (*API, error) {
 	if handler == nil {
 		handler = a.routes()
 	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, MaxVersion: o.MaxTLS, Certificates: []tls.Certificate{certificate}}
+	if o.ClientCAs != nil {
+		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, o.ClientCAs
+	}
 	a.server = &http.Server{
 		Handler:           a.recording(handler),
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+		TLSConfig:         config,
 		ReadHeaderTimeout: 10 * time.Second,
 		// A refused handshake is something to see in a test or the demo, not
 		// on its standard error.

@@ -277,3 +277,55 @@ func TestLargeBodyInFlatMemory(t *testing.T) {
 		t.Errorf("BodyLength %d, kept %d, declared %d", s.BodyLength, len(s.Body), s.ContentLength)
 	}
 }
+
+// A stand-in that wants a client certificate takes one of its CA's and no
+// other, and tells whose it was.
+func TestClientCertificate(t *testing.T) {
+	good, other := newClientCA(t), newClientCA(t)
+	a, err := StartWith(Options{ClientCAs: good.Pool(), MaxTLS: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	get := func(ca *ClientCA, end time.Time) error {
+		c := client(t, a, true)
+		if ca != nil {
+			certPEM, keyPEM, err := ca.Issue("someone", end)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pair, err := tls.X509KeyPair(certPEM, keyPEM)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Transport.(*http.Transport).TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+		}
+		resp, err := c.Get(url(a, "/x"))
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	later := time.Now().Add(time.Hour)
+	if err := get(good, later); err != nil {
+		t.Errorf("its own: %v", err)
+	}
+	for name, err := range map[string]error{"none": get(nil, later), "another CA's": get(other, later), "an expired one": get(good, time.Now().Add(-time.Hour))} {
+		if err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+	seen := a.Seen()
+	if len(seen) != 1 || seen[0].Client == nil || seen[0].Client.Subject.CommonName != "someone" || seen[0].Connection == "" {
+		t.Errorf("seen %+v", seen)
+	}
+}
+
+func newClientCA(t *testing.T) *ClientCA {
+	t.Helper()
+	ca, err := NewClientCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
