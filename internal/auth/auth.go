@@ -74,6 +74,8 @@ func strategies() []strategy {
 		{"hmac", []string{"hmac"}, newHMAC},
 		{"aws-sigv4", []string{"sigv4"}, newSigV4},
 		{"mtls", []string{"mtls"}, newMTLS},
+		{"oauth2", []string{"oauth2"}, newOAuth2},
+		{"token-exchange", []string{"tokenExchange"}, newTokenExchange},
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 func TestUnknownType(t *testing.T) {
-	for _, name := range []string{"", "Header", "oauth2", "none"} {
+	for _, name := range []string{"", "Header", "OAuth2", "none"} {
 		if _, err := New(api.AuthSpec{Type: name}); api.CodeOf(err) != api.InvalidRequest || !strings.HasPrefix(err.Error(), "auth.type: ") {
 			t.Errorf("%q: %v", name, err)
 		}

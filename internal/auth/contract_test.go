@@ -161,9 +161,11 @@ func suites() map[string][]suite {
 			},
 			badFor: []string{"params", "params[1].name", "params[0].valueTemplate", "paramName"},
 		}},
-		"hmac":      hmacSuites(),
-		"mtls":      mtlsSuites(),
-		"aws-sigv4": sigv4Suites(),
+		"hmac":           hmacSuites(),
+		"mtls":           mtlsSuites(),
+		"aws-sigv4":      sigv4Suites(),
+		"oauth2":         oauth2Suites(),
+		"token-exchange": tokenExchangeSuites(),
 	}
 }
 

@@ -36,7 +36,7 @@ func Try(spec api.AuthSpec, fields map[string]secret.Value, now time.Time) error
 	}
 	in := Input{Fields: map[string]secret.Value{}, Request: probe, Now: now}
 	have := map[string]bool{}
-	for _, name := range Fields(spec) {
+	for _, name := range append(SecretFields(spec), Fields(spec)...) {
 		if v, ok := fields[name]; ok {
 			in.Fields[name], have[name] = v, true
 		} else {
