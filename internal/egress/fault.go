@@ -48,6 +48,8 @@ func networkFault(err error) string {
 		return "cannot be reached: there is no way through the network"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return "reset the connection"
+	case errors.As(err, &op) && op.Op == "remote error" && certificateAlert(op.Err):
+		return "does not take the client certificate, or wants one and was shown none"
 	case errors.As(err, &op) && op.Op == "remote error":
 		return "refused the TLS handshake"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
@@ -56,6 +58,18 @@ func networkFault(err error) string {
 		return "was not called to the end: the call was cancelled"
 	}
 	return "broke the call off, or does not answer in valid HTTP"
+}
+
+// certificateAlert says whether an upstream ended the handshake over the
+// client's certificate. crypto/tls has no other name for an alert than its
+// text, which is its own and nothing that the upstream wrote.
+func certificateAlert(err error) bool {
+	switch err.Error() {
+	case "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
+		"tls: unknown certificate", "tls: unknown certificate authority", "tls: certificate required":
+		return true
+	}
+	return false
 }
 
 func certificateFault(err error) string {

@@ -39,6 +39,13 @@ type pool struct {
 	used   uint64 // pools.turn when it was last used
 }
 
+// keyIdle is how long a client certificate's key is kept after its last call:
+// as long as a connection that was made with it may be used again.
+const keyIdle = idleConnection
+
+// idleConnection is how long a connection waits for its next call.
+const idleConnection = 90 * time.Second
+
 type pools struct {
 	mu     sync.Mutex
 	byHost map[string][]*pool // by Destination.Host
@@ -117,7 +124,34 @@ func (ps *pools) release(p *pool) {
 	p.active--
 	ps.turn++
 	p.used = ps.turn
+	if turn := p.used; p.certificate != nil && p.active == 0 {
+		time.AfterFunc(keyIdle, func() { ps.forget(p, turn) })
+	}
 	ps.evictLocked()
+}
+
+// forget drops a pool that was not used since turn.
+func (ps *pools) forget(p *pool, turn uint64) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p.active == 0 && p.used == turn {
+		ps.dropLocked(p)
+	}
+}
+
+// dropLocked takes a pool that nobody uses out of the list, if it is there.
+func (ps *pools) dropLocked(old *pool) {
+	host := old.to.Host
+	rest := slices.DeleteFunc(ps.byHost[host], func(p *pool) bool {
+		if p == old {
+			ps.count--
+		}
+		return p == old
+	})
+	if ps.byHost[host] = rest; len(rest) == 0 {
+		delete(ps.byHost, host)
+	}
+	old.transport.CloseIdleConnections()
 }
 
 // evictLocked drops the unused pools that were used longest ago, until no
@@ -135,13 +169,7 @@ func (ps *pools) evictLocked() {
 		if oldest == nil {
 			return
 		}
-		host := oldest.to.Host
-		ps.byHost[host] = slices.DeleteFunc(ps.byHost[host], func(p *pool) bool { return p == oldest })
-		if len(ps.byHost[host]) == 0 {
-			delete(ps.byHost, host)
-		}
-		ps.count--
-		oldest.transport.CloseIdleConnections()
+		ps.dropLocked(oldest)
 	}
 }
 
@@ -218,7 +246,7 @@ func (c *Client) newTransport(p *pool) *http.Transport {
 		DisableKeepAlives:      p.to.Alone,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        90 * time.Second,
+		IdleConnTimeout:        idleConnection,
 		MaxResponseHeaderBytes: 256 << 10,
 		WriteBufferSize:        writeBuffer,
 		ReadBufferSize:         8 << 10,
