@@ -25,6 +25,11 @@ func checkCustom(r *api.CredentialCreate) error {
 		return api.Errorf(api.InvalidRequest, "the registry doesn't know %s: say which host it has", r.Provider).
 			WithHint("aivault credential create %s --provider %s --host HOST …", r.ID, r.Provider)
 	}
+	for _, host := range r.Hosts {
+		if err := auth.FitsHost(*r.Auth, host); err != nil {
+			return err
+		}
+	}
 	if err := checkPublicParts(r); err != nil {
 		return err
 	}
@@ -34,7 +39,7 @@ func checkCustom(r *api.CredentialCreate) error {
 // checkPublicParts wants fields of the auth, and something of it to stay a
 // secret.
 func checkPublicParts(r *api.CredentialCreate) error {
-	fields := auth.Fields(*r.Auth)
+	fields := allFields(*r.Auth)
 	for i, part := range r.PublicParts {
 		switch {
 		case !slices.Contains(fields, part):
@@ -78,10 +83,15 @@ func checkCAs(text string) error {
 	return nil
 }
 
+// allFields are the fields of an auth, those that it can do without last.
+func allFields(spec api.AuthSpec) []string {
+	return slices.Concat(auth.Fields(spec), auth.OptionalFields(spec))
+}
+
 // takeCustom decides whether a secret may serve as a field of a custom
 // provider's credential.
 func takeCustom(r *api.CredentialCreate, field string, s *vault.Secret) (string, error) {
-	wanted := auth.Fields(*r.Auth)
+	wanted := allFields(*r.Auth)
 	if field == "" && len(wanted) == 1 {
 		field = wanted[0]
 	}
@@ -103,8 +113,12 @@ func (a *Admin) completeCustom(tx *vault.Tx, c *vault.Credential, r *api.Credent
 			v.Wipe()
 		}
 	}()
-	for _, field := range auth.Fields(*r.Auth) {
+	optional := auth.OptionalFields(*r.Auth)
+	for _, field := range allFields(*r.Auth) {
 		id := c.Secrets[field]
+		if id == "" && slices.Contains(optional, field) {
+			continue
+		}
 		if id == "" {
 			return api.Errorf(api.InvalidRequest, "the auth needs a secret for its field %s", quoted(field)).
 				WithHint("add --secret %s=NAME", field)

@@ -122,7 +122,7 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 	var failure error
 	for i := range p.Logins {
 		l := &p.Logins[i]
-		if l.NotYet != "" || !slices.Contains(l.Fields(), field) {
+		if l.NotYet != "" || !slices.Contains(l.Fields(), field) && !slices.Contains(auth.OptionalFields(l.Spec()), field) {
 			continue
 		}
 		failure = auth.Try(l.Spec(), map[string]secret.Value{field: value}, a.clock())

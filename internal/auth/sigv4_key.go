@@ -55,7 +55,37 @@ func (s *sigV4) key(in Input) (awsKey, error) {
 			return awsKey{}, err
 		}
 	}
+	if s.profile == "" && bytes.HasPrefix(k.id.Expose(), []byte("ASIA")) && k.session.IsZero() {
+		k.wipe()
+		return awsKey{}, api.Errorf(api.AuthFailed, "auth: the key is a temporary one (ASIA…), and its session token, field %q, is missing", awsSession).
+			WithHint("store the three values that were given out together")
+	}
 	return k, nil
+}
+
+// try implements tryer: of the three values, those that are there are looked
+// at.
+func (s *sigV4) try(in Input, have map[string]bool) error {
+	if s.profile != "" {
+		if !have[s.profile] {
+			return nil
+		}
+		k, err := s.key(in)
+		k.wipe()
+		return err
+	}
+	for _, name := range []string{awsKeyID, awsSecret, awsSession} {
+		if !have[name] {
+			continue
+		}
+		if in.Fields[name].IsZero() {
+			return api.Errorf(api.AuthFailed, "auth: the credential has no value for its field %q", name)
+		}
+		if err := checkAWSPart(name, name, in.Fields[name].Expose()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkAWSPart refuses what cannot be part of a signature. part is one of the

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"strings"
+
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/policy"
@@ -37,6 +39,26 @@ func LeavesLong(s Strategy, r *policy.Request, to egress.Destination) bool {
 // leaver is a Strategy that signs a body only where that is in memory.
 type leaver interface {
 	leavesLong(r *policy.Request, to egress.Destination) bool
+}
+
+// FitsHost says why no request to a host can be authenticated: the host does
+// not say what it has to (invalid_request). Of a spec that New refuses it says
+// nothing.
+func FitsHost(spec api.AuthSpec, host string) error {
+	p, err := newPlan(spec)
+	if err != nil {
+		return nil
+	}
+	if m, ok := p.(mtls); ok && m.plus != nil {
+		p = m.plus
+	}
+	if s, ok := p.(*sigV4); ok {
+		if _, _, err := s.scope(egress.Destination{Host: host}); err != nil {
+			e := api.AsError(err)
+			return api.Errorf(api.InvalidRequest, "%s", strings.TrimPrefix(e.Message, "auth: ")).WithHint("%s", e.Hint)
+		}
+	}
+	return nil
 }
 
 // What stands beside a client certificate is as it would be alone.

@@ -41,6 +41,7 @@ type provider struct {
 // A login is one way to authenticate, ready for use.
 type login struct {
 	fields     []string
+	optional   []string // used where the credential has them
 	strategy   auth.Strategy
 	pathPrefix string
 	err        error
@@ -94,7 +95,7 @@ func (c *catalog) compileProvider(entry *registry.Provider) *provider {
 	for i := range entry.Logins {
 		l := &entry.Logins[i]
 		p.rules.AuthQuery = append(p.rules.AuthQuery, auth.QueryParams(l.Spec())...)
-		compiled := login{fields: l.Fields(), pathPrefix: l.UpstreamPathPrefix}
+		compiled := login{fields: l.Fields(), optional: auth.OptionalFields(l.Spec()), pathPrefix: l.UpstreamPathPrefix}
 		if l.NotYet == "" {
 			compiled.strategy, compiled.err = auth.New(l.Spec())
 		}

@@ -120,14 +120,14 @@ func (c *credential) compileCustom() error {
 		return c.broken(err.Error())
 	}
 	c.roots = []byte(c.CAPEM)
-	c.own = login{fields: auth.Fields(*c.Auth), strategy: strategy}
+	c.own = login{fields: auth.Fields(*c.Auth), optional: auth.OptionalFields(*c.Auth), strategy: strategy}
 	for _, f := range c.own.fields {
 		if c.Secrets[f] == "" {
 			return c.broken("it has no secret for its field " + f)
 		}
 	}
 	for _, f := range c.PublicParts {
-		if !slices.Contains(c.own.fields, f) {
+		if !slices.Contains(c.own.fields, f) && !slices.Contains(c.own.optional, f) {
 			return c.broken("its auth has no field that is called " + f)
 		}
 		c.notePublic(f)
@@ -226,10 +226,25 @@ func (c *credential) allowed(one *capability) error {
 		WithHint("aivault capability enable %s", one.id)
 }
 
+// used are the fields whose values a login uses.
+func (c *credential) used(l login) []string {
+	if len(l.optional) == 0 {
+		return l.fields
+	}
+	all := slices.Clone(l.fields)
+	for _, f := range l.optional {
+		if c.has(f) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // open opens the values of the login's fields. The caller wipes them.
 func (c *credential) open(l login) (map[string]secret.Value, error) {
-	fields := make(map[string]secret.Value, len(l.fields))
-	for _, f := range l.fields {
+	used := c.used(l)
+	fields := make(map[string]secret.Value, len(used))
+	for _, f := range used {
 		v, err := c.index.snapshot.Open(c.Secrets[f])
 		if err != nil {
 			wipe(fields)

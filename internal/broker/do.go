@@ -76,7 +76,8 @@ func (p *plan) transmit(ctx context.Context, client *egress.Client, nonces *auth
 	}
 	defer wipe(fields)
 	add, err := p.login.strategy.Additions(ctx, auth.Input{
-		Fields: fields, Public: p.credential.publics, Request: p.request, Destination: p.credential.destination(p.decision.Host, p.login), Now: now,
+		Fields: fields, Public: p.credential.publics, Request: p.request, Destination: p.credential.destination(p.decision.Host, p.login),
+		Body: p.body.sent.Whole, BodyLength: p.body.sent.Length, Now: now,
 		Nonces: nonces,
 	})
 	if err != nil {

@@ -25,6 +25,7 @@ type body struct {
 	begun bool        // given was read from for it
 	read  bool        // whole is there
 	held  int64       // of what inspected bodies may take up in memory
+	signs bool        // the login signs it
 }
 
 // settle decides what is sent as the body and returns the call's headers,
@@ -97,11 +98,8 @@ func (b *Broker) checkFields(ctx context.Context, p *plan) error {
 		return nil
 	}
 	if !p.body.read && p.body.given.Reader != nil {
-		if err := b.readBody(p); err != nil {
+		if err := b.readWhole(ctx, p); err != nil {
 			return err
-		}
-		if now, err := b.index(ctx); err != nil || now != p.index || p.expired(b.clock()) {
-			return errChanged
 		}
 	}
 	whole := p.body.whole

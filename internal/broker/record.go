@@ -61,8 +61,9 @@ func (p *plan) named() string {
 
 func (p *plan) allowed() audit.Record {
 	r := p.record(audit.CallAllowed)
-	r.Secrets = make([]audit.SecretUse, 0, len(p.login.fields))
-	for _, f := range p.login.fields {
+	used := p.credential.used(p.login)
+	r.Secrets = make([]audit.SecretUse, 0, len(used))
+	for _, f := range used {
 		id := p.credential.Secrets[f]
 		use := audit.SecretUse{ID: id}
 		if s := p.credential.index.snapshot.Secret(id); s != nil {

@@ -106,7 +106,7 @@ func (p *plan) stillAllowed(now *index, at time.Time) ([]api.Grant, error) {
 	if c == nil || c.check() != nil {
 		return nil, revoked
 	}
-	for _, f := range p.login.fields {
+	for _, f := range p.credential.used(p.login) {
 		if id := p.credential.Secrets[f]; c.Secrets[f] != id || now.snapshot.Secret(id) == nil {
 			return nil, revoked
 		}

@@ -75,6 +75,7 @@ var steps = [...]step{
 	{name: stepQuery, run: (*Broker).checkQuery, detail: (*plan).foundQuery},
 	{name: stepSize, run: (*Broker).checkSize, detail: (*plan).foundSize},
 	{name: stepFields, run: (*Broker).checkFields, detail: (*plan).foundFields},
+	{name: stepSigned, run: (*Broker).readSigned, detail: (*plan).foundSigned},
 	{name: stepRate, run: (*Broker).count, detail: (*plan).foundRate},
 }
 
@@ -94,6 +95,7 @@ const (
 	stepQuery      = "query"
 	stepSize       = "body size"
 	stepFields     = "body fields"
+	stepSigned     = "signed body"
 	stepRate       = "rate"
 )
 
