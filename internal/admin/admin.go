@@ -15,6 +15,7 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/keysource"
+	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
@@ -26,6 +27,7 @@ type Config struct {
 	Registry *registry.Registry
 	Default  keysource.Request // how the first command that stores something makes a vault
 	Quota    *quota.Book       // its file is made when the first limit is set
+	OAuth    *oauth.Source     // for logins
 	Clock    func() time.Time  // default time.Now
 	// LookupUser and LookupGroup name the system's users and groups; default:
 	// os/user.
@@ -52,6 +54,8 @@ type Admin struct {
 	lookupGroup func(string) (uint32, error)
 	owner       uint32
 	observe     func(context.Context)
+	oauth       *oauth.Source
+	logins      logins
 }
 
 // New makes an Admin.
@@ -73,7 +77,7 @@ func New(cfg Config) *Admin {
 	}
 	return &Admin{
 		vault: cfg.Vault, registry: cfg.Registry, initial: cfg.Default, quota: cfg.Quota, clock: cfg.Clock,
-		lookupUser: cfg.LookupUser, lookupGroup: cfg.LookupGroup, owner: *cfg.Owner, observe: cfg.Observe,
+		lookupUser: cfg.LookupUser, lookupGroup: cfg.LookupGroup, owner: *cfg.Owner, observe: cfg.Observe, oauth: cfg.OAuth,
 	}
 }
 

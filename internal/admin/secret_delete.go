@@ -28,26 +28,32 @@ func (a *Admin) DeleteSecret(ctx context.Context, who grant.Caller, ref string) 
 		if err != nil {
 			return err
 		}
-		name(tx, s)
-		gone = api.SecretDeleted{Secret: shown(s), Credentials: []string{}}
-		id := s.ID
-		var lost []vault.Credential
-		tx.State.Secrets = slices.DeleteFunc(tx.State.Secrets, func(s vault.Secret) bool { return s.ID == id })
-		tx.State.Credentials = slices.DeleteFunc(tx.State.Credentials, func(c vault.Credential) bool {
-			if !withdraw(&c, id) {
-				return false
-			}
-			gone.Credentials = append(gone.Credentials, c.ID)
-			lost = append(lost, c)
-			return true
-		})
-		for i := range lost {
-			a.unlimit(tx.State, &lost[i])
-		}
-		gone.Notice = stillBound(tx.State, gone.Credentials...)
+		gone = a.removeSecret(tx, s)
 		return nil
 	})
 	return gone, err
+}
+
+// removeSecret takes a secret out of a state, with what it enabled.
+func (a *Admin) removeSecret(tx *vault.Tx, s *vault.Secret) api.SecretDeleted {
+	name(tx, s)
+	gone := api.SecretDeleted{Secret: shown(s), Credentials: []string{}}
+	id := s.ID
+	var lost []vault.Credential
+	tx.State.Secrets = slices.DeleteFunc(tx.State.Secrets, func(s vault.Secret) bool { return s.ID == id })
+	tx.State.Credentials = slices.DeleteFunc(tx.State.Credentials, func(c vault.Credential) bool {
+		if !withdraw(&c, id) {
+			return false
+		}
+		gone.Credentials = append(gone.Credentials, c.ID)
+		lost = append(lost, c)
+		return true
+	})
+	for i := range lost {
+		a.unlimit(tx.State, &lost[i])
+	}
+	gone.Notice = stillBound(tx.State, gone.Credentials...)
+	return gone
 }
 
 // withdraw takes a secret out of a credential and says whether the credential

@@ -10,7 +10,7 @@ import "moldable.sh/aivault/internal/secret"
 
 // Version is sent as Aivault-Api with every answer. It is raised by each
 // addition; nothing is ever taken away.
-const Version = 2
+const Version = 3
 
 // Header names of the daemon's own. An upstream's Aivault-* headers are
 // dropped, and a caller's are refused inside a request.

@@ -100,6 +100,8 @@ type OAuth2Spec struct {
 	DeviceEndpoint        string            `json:"deviceEndpoint,omitzero"`     // RFC 8628
 	RevocationEndpoint    string            `json:"revocationEndpoint,omitzero"` // RFC 7009
 	AuthorizationParams   map[string]string `json:"authorizationParams,omitzero"`
+	RedirectHost          string            `json:"redirectHost,omitzero"`  // where a login's browser comes back to: 127.0.0.1 (default), localhost
+	AccountMember         string            `json:"accountMember,omitzero"` // of the answer to a code: who logged in; a name, or a JSON pointer
 	Scopes                []string          `json:"scopes,omitzero"`
 	ScopeSeparator        string            `json:"scopeSeparator,omitzero"` // default: a space
 	ClientAuth            string            `json:"clientAuth,omitzero"`     // body (default), basic, none

@@ -37,6 +37,8 @@ type OAuthLogin struct {
 	// Done:
 	Account string  `json:"account,omitzero"` // who logged in, where the provider tells
 	Secret  *Secret `json:"secret,omitzero"`  // with what it put to work
+	Rotated bool    `json:"rotated,omitzero"` // the secret was there, and has another value now
+	Notice  string  `json:"notice,omitzero"`  // what a person should know, e.g. that nothing can be renewed
 }
 
 // OAuthAnswer is the body of POST /aivault/oauth/logins/ID: what the browser
@@ -79,7 +81,7 @@ type OAuthToken struct {
 	FirstAtMs    int64    `json:"firstAtMs,omitzero"`
 	ObtainedAtMs int64    `json:"obtainedAtMs,omitzero"` // 0: none was asked for yet
 	ExpiresAtMs  int64    `json:"expiresAtMs,omitzero"`
-	State        string   `json:"state"` // none yet, good, expired, unknown (see why), stale
+	State        string   `json:"state"` // none yet, good, expired, needs login
 	Why          string   `json:"why,omitzero"`
 }
 
@@ -92,7 +94,8 @@ type OAuthList struct {
 // credential or a secret.
 type OAuthLogout struct {
 	Secret      Secret   `json:"secret"`
-	Credentials []string `json:"credentials"`  // that are gone with it
-	Revoked     bool     `json:"revoked"`      // the provider has taken the tokens back
-	Why         string   `json:"why,omitzero"` // it has not
+	Credentials []string `json:"credentials"`     // that are gone with it
+	Revoked     bool     `json:"revoked"`         // the provider has taken the tokens back
+	Why         string   `json:"why,omitzero"`    // it has not
+	Notice      string   `json:"notice,omitzero"` // e.g. that bindings are left
 }

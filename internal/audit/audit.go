@@ -47,6 +47,10 @@ const (
 	GrantReset        = "grant.reset"
 	GrantDefaultSet   = "grant.default"
 	TokenRefreshed    = "token.refreshed"
+	LoginStarted      = "login.started"
+	LoginFinished     = "login.finished"
+	LoginRefused      = "login.refused"
+	LoggedOut         = "login.ended"
 )
 
 // Caller is how a record names who asked.

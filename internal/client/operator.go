@@ -212,6 +212,32 @@ func (c *Client) SetGrantDefault(ctx context.Context, r api.GrantDefault) (api.G
 	return ask[api.GrantList](ctx, c, c.operator, post, api.RouteGrants+"/default", r)
 }
 
+// OAuth lists the tokens, without what they are.
+func (c *Client) OAuth(ctx context.Context) (api.OAuthList, error) {
+	return ask[api.OAuthList](ctx, c, c.operator, get, api.RouteOAuth, nil)
+}
+
+// OAuthSetup gives the address where consent is given.
+func (c *Client) OAuthSetup(ctx context.Context, r api.OAuthSetup) (api.OAuthConsent, error) {
+	return ask[api.OAuthConsent](ctx, c, c.operator, post, api.RouteOAuthSetup, r)
+}
+
+// StartLogin begins a login at a provider.
+func (c *Client) StartLogin(ctx context.Context, r api.OAuthStart) (api.OAuthLogin, error) {
+	return ask[api.OAuthLogin](ctx, c, c.operator, post, api.RouteOAuthLogins, r)
+}
+
+// FinishLogin hands over what the browser brought, or asks how a login by
+// device stands.
+func (c *Client) FinishLogin(ctx context.Context, id string, r api.OAuthAnswer) (api.OAuthLogin, error) {
+	return ask[api.OAuthLogin](ctx, c, c.operator, post, api.RouteOAuthLogins+"/"+escape(id), r)
+}
+
+// Logout gives a login's tokens back and removes it.
+func (c *Client) Logout(ctx context.Context, ref string) (api.OAuthLogout, error) {
+	return ask[api.OAuthLogout](ctx, c, c.operator, del, api.RouteOAuth+"/"+escape(ref), nil)
+}
+
 // Audit returns the newest records of the audit log, oldest first.
 func (c *Client) Audit(ctx context.Context, limit int) (api.AuditList, error) {
 	return ask[api.AuditList](ctx, c, c.operator, get, api.RouteAudit+"?limit="+strconv.Itoa(limit), nil)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,18 @@ var requests = []struct {
 	}},
 	{"GET /aivault/registry", func(ctx context.Context, c *Client) error { return only(c.Registry(ctx)) }},
 	{"GET /aivault/registry/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.RegistryFile(ctx, "a/b")) }},
+	{"GET /aivault/oauth", func(ctx context.Context, c *Client) error { return only(c.OAuth(ctx)) }},
+	{`POST /aivault/oauth/setup {"provider":"p","clientId":"c","redirectUri":"https://r"}`, func(ctx context.Context, c *Client) error {
+		return only(c.OAuthSetup(ctx, api.OAuthSetup{Provider: "p", ClientID: "c", RedirectURI: "https://r"}))
+	}},
+	{`POST /aivault/oauth/logins {"provider":"p","flow":"code","clientId":"c","clientSecret":"s\"1"}`, func(ctx context.Context, c *Client) error {
+		return only(c.StartLogin(ctx, api.OAuthStart{Provider: "p", Flow: "code", ClientID: "c", ClientSecret: secret.FromString(`s"1`)}))
+	}},
+	{`POST /aivault/oauth/logins/ID {"code":"c1","state":"s1","redirectUri":"http://127.0.0.1:1/callback"}`, func(ctx context.Context, c *Client) error {
+		return only(c.FinishLogin(ctx, "ID", api.OAuthAnswer{Code: secret.FromString("c1"), State: secret.FromString("s1"), RedirectURI: "http://127.0.0.1:1/callback"}))
+	}},
+	{"POST /aivault/oauth/logins/ID {}", func(ctx context.Context, c *Client) error { return only(c.FinishLogin(ctx, "ID", api.OAuthAnswer{})) }},
+	{"DELETE /aivault/oauth/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.Logout(ctx, "a/b")) }},
 	{"GET /aivault/audit?limit=7", func(ctx context.Context, c *Client) error { return only(c.Audit(ctx, 7)) }},
 }
 
@@ -151,7 +164,7 @@ func play(t *testing.T) (*scripted, *Client) {
 	cfg := config(t)
 	path := filepath.Join(short(t), "s")
 	l := listenAt(t, path)
-	s := &scripted{version: "2", status: 500, body: "{}"}
+	s := &scripted{version: strconv.Itoa(api.Version), status: 500, body: "{}"}
 	srv := &http.Server{Handler: s}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
@@ -176,7 +189,7 @@ func TestEveryRouteHasItsMethod(t *testing.T) {
 	trusted := c.operator
 	t.Cleanup(func() { c.operator = trusted })
 	for _, r := range requests {
-		s.answer("2", 500, `{"error":"internal","message":"scripted"}`)
+		s.answer(strconv.Itoa(api.Version), 500, `{"error":"internal","message":"scripted"}`)
 		c.operator = trusted
 		err := r.ask(t.Context(), c)
 		if got := s.last(); got != r.want || api.CodeOf(err) != api.Internal {
@@ -192,7 +205,7 @@ func TestEveryRouteHasItsMethod(t *testing.T) {
 		}
 		reached[row] = true
 
-		s.answer("2", 500, `{"error":"internal","message":"scripted"}`)
+		s.answer(strconv.Itoa(api.Version), 500, `{"error":"internal","message":"scripted"}`)
 		c.operator = &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, distrust }}
 		err = r.ask(t.Context(), c)
 		if routes[row] != errors.Is(err, distrust) || routes[row] != (s.last() == "") {
@@ -229,7 +242,7 @@ func TestAnOlderDaemonIsNamed(t *testing.T) {
 			if e := api.AsError(err); e.Code != api.InvalidRequest || e.Hint != "aivault daemon restart" || !strings.Contains(e.Message, "older") {
 				t.Errorf("%s, refused with %d: %v", r.want, f.status, err)
 			}
-			s.answer("2", f.status, string(body))
+			s.answer(strconv.Itoa(api.Version), f.status, string(body))
 			if err := r.ask(t.Context(), c); api.AsError(err).Message != f.message {
 				t.Errorf("%s, refused with %d by a daemon of this version: %v", r.want, f.status, err)
 			}

@@ -72,7 +72,7 @@ func Challenge(verifier secret.Value) string {
 
 // AuthorizationURL is the page on which a person gives consent (RFC 6749,
 // section 4.1.1). challenge is "" without PKCE.
-func (c *Client) AuthorizationURL(redirectURI, state, challenge string) (string, error) {
+func (c *Client) AuthorizationURL(redirectURI string, state secret.Value, challenge string) (string, error) {
 	u, err := url.Parse(c.Spec.AuthorizationEndpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return "", api.Errorf(api.Internal, "oauth: the authorization endpoint of %s is no https URL of host and path", c.Provider)
@@ -84,7 +84,7 @@ func (c *Client) AuthorizationURL(redirectURI, state, challenge string) (string,
 	q.Set("response_type", "code")
 	q.Set("client_id", c.ID)
 	q.Set("redirect_uri", redirectURI)
-	q.Set("state", state)
+	q.Set("state", string(state.Expose()))
 	if scopes := c.joinedScopes(); scopes != "" {
 		q.Set("scope", scopes)
 	}

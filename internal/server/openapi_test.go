@@ -31,6 +31,8 @@ func schemas() []any {
 		api.Policy{}, api.RequireJSON{}, api.PolicyChange{}, api.PolicyList{}, api.Switch{}, api.SwitchRequest{}, api.Switched{},
 		api.Consumer{}, api.ConsumerRef{}, api.Binding{}, api.BindingCreate{}, api.BindingDelete{}, api.BindingList{},
 		api.Grant{}, api.GrantAdd{}, api.GrantList{}, api.GrantDefault{}, api.Explanation{}, api.Check{},
+		api.OAuthStart{}, api.OAuthLogin{}, api.OAuthAnswer{}, api.OAuthSetup{}, api.OAuthConsent{}, api.OAuthToken{}, api.OAuthList{}, api.OAuthLogout{},
+		api.SigV4Spec{}, api.HMACSpec{}, api.AuthPlace{}, api.MTLSSpec{}, api.OAuth2Spec{}, api.TokenExchangeSpec{}, api.TokenOptions{},
 	}
 }
 

@@ -74,6 +74,12 @@ func (h *handler) table() []route {
 		{post, api.RouteGrants + "/reset", true, change(a.ResetGrants)},
 		{post, api.RouteGrants + "/default", true, change(a.SetGrantDefault)},
 
+		{get, api.RouteOAuth, true, list(a.OAuth)},
+		{post, api.RouteOAuthSetup, true, change(a.OAuthSetup)},
+		{post, api.RouteOAuthLogins, true, change(a.StartLogin)},
+		{post, api.RouteOAuthLogins + "/{ref}", true, edit(a.FinishLogin)},
+		{del, api.RouteOAuth + "/{ref}", true, about(a.Logout)},
+
 		{get, api.RouteAudit, true, func(x *exchange) error {
 			n, err := limitQuery(x.r)
 			if err != nil {
