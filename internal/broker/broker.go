@@ -20,6 +20,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/quota"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/vault"
@@ -31,6 +32,7 @@ type Config struct {
 	Registry *registry.Registry
 	Egress   *egress.Client
 	Quota    *quota.Book      // nil: a call that a rate limit counts is refused
+	OAuth    *oauth.Source    // of tokens; default: one of its own, which Close ends
 	Clock    func() time.Time // default time.Now
 	// Refuse, when not nil, is why no call may be made by this process: a
 	// build that does not know the development variables found one set.
@@ -41,6 +43,8 @@ type Config struct {
 type Broker struct {
 	vault   *vault.Vault
 	egress  *egress.Client
+	tokens  *oauth.Source
+	own     *oauth.Source // tokens, where nobody gave one
 	quota   *quota.Book
 	clock   func() time.Time
 	refusal error
@@ -64,12 +68,19 @@ func New(cfg Config) *Broker {
 		scrub:   newScrubber(cfg.Clock),
 	}
 	b.catalog.clock = cfg.Clock
+	if b.tokens = cfg.OAuth; b.tokens == nil {
+		b.own = oauth.New(oauth.Config{Vault: cfg.Vault, Egress: cfg.Egress, Clock: cfg.Clock, Sign: auth.SignAWS})
+		b.tokens = b.own
+	}
 	b.running = newRunning(b.current.Load, cfg.Clock)
 	return b
 }
 
 // Close wipes what the Broker keeps of secrets. No call may be running.
 func (b *Broker) Close() {
+	if b.own != nil {
+		b.own.Close()
+	}
 	b.current.Store(nil)
 	b.scrub.close()
 }

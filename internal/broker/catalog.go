@@ -9,6 +9,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
+	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/registry"
 )
@@ -32,7 +33,7 @@ type provider struct {
 	entry     *registry.Provider // nil for a custom provider
 	hosts     map[string]bool    // registry: every host that a call may go to, as the registry writes it
 	templated bool               // registry: some of them have parameters
-	bareHosts []string           // registry: else those hosts without ports, sorted
+	bareHosts []string           // registry: else those hosts and those of token endpoints, without ports, sorted
 	rules     policy.Rules
 	fields    map[string]registry.SecretName // registry: by field
 	logins    map[*registry.Login]login      // registry
@@ -44,6 +45,8 @@ type login struct {
 	optional   []string // used where the credential has them
 	strategy   auth.Strategy
 	pathPrefix string
+	want       *oauth.Want // the token that its calls are made with; nil: none
+	renders    []string    // with a token: those of fields that are sent beside it
 	err        error
 }
 
@@ -117,7 +120,11 @@ func (c *catalog) compileProvider(entry *registry.Provider) *provider {
 	}
 	p.templated = templated(slices.Collect(maps.Keys(p.hosts)))
 	if !p.templated {
-		p.bareHosts = bareHosts(maps.Keys(p.hosts))
+		known := slices.Collect(maps.Keys(p.hosts))
+		for i := range entry.Logins {
+			known = append(known, endpointHosts(entry.Logins[i].Spec())...)
+		}
+		p.bareHosts = bareHosts(slices.Values(known))
 	}
 	return p
 }

@@ -9,6 +9,7 @@ import (
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -21,9 +22,10 @@ type credential struct {
 	attached []grant.Scope // groups that it is attached to
 	provider *provider     // without an entry: a custom provider
 	checked  sync.Once
-	problem  error           // after checked
-	own      login           // a custom provider's, after checked
-	publics  map[string]bool // fields whose values are no secrets, after check
+	problem  error                     // after checked
+	own      login                     // a custom provider's, after checked
+	tokens   map[*registry.Login]login // a registry provider's logins that have tokens, after checked
+	publics  map[string]bool           // fields whose values are no secrets, after check
 	// certificates are the client certificates of its logins, by their fields:
 	// func() certificate, when first asked for.
 	certificates sync.Map
@@ -92,7 +94,7 @@ func (c *credential) compileRegistry() error {
 		c.notePublic(field)
 	}
 	c.roots = []byte(c.CAPEM)
-	return nil
+	return c.wantTokens()
 }
 
 // notePublic keeps in mind that a field's value is no secret.
@@ -120,7 +122,7 @@ func (c *credential) compileCustom() error {
 		return c.broken(err.Error())
 	}
 	c.roots = []byte(c.CAPEM)
-	c.own = login{fields: auth.Fields(*c.Auth), optional: auth.OptionalFields(*c.Auth), strategy: strategy}
+	c.own = login{fields: auth.SecretFields(*c.Auth), optional: auth.OptionalFields(*c.Auth), strategy: strategy}
 	for _, f := range c.own.fields {
 		if c.Secrets[f] == "" {
 			return c.broken("it has no secret for its field " + f)
@@ -132,7 +134,7 @@ func (c *credential) compileCustom() error {
 		}
 		c.notePublic(f)
 	}
-	return nil
+	return c.wantOwnToken()
 }
 
 // checkPort says why the credential's calls may not go to a host with its
@@ -154,6 +156,7 @@ func (c *credential) has(field string) bool { return c.Secrets[field] != "" }
 // loginFor is how the credential authenticates calls of one capability; ok is
 // false when it cannot.
 func (c *credential) loginFor(one *capability) (l login, ok bool) {
+	_ = c.check() // what it is made of is known then
 	if one.only != "" && one.only != c.ID {
 		return login{}, false
 	}
@@ -166,6 +169,9 @@ func (c *credential) loginFor(one *capability) (l login, ok bool) {
 	found := one.loginFor(c.has)
 	if found == nil {
 		return login{}, false
+	}
+	if l, ok := c.tokens[found]; ok {
+		return l, true
 	}
 	return c.provider.logins[found], true
 }
@@ -243,6 +249,9 @@ func (c *credential) used(l login) []string {
 // open opens the values of the login's fields. The caller wipes them.
 func (c *credential) open(l login) (map[string]secret.Value, error) {
 	used := c.used(l)
+	if l.want != nil {
+		used = l.renders
+	}
 	fields := make(map[string]secret.Value, len(used))
 	for _, f := range used {
 		v, err := c.index.snapshot.Open(c.Secrets[f])

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"time"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/secret"
 )
 
 // Do makes one call. body overrides call.Request.Body when its Reader is not
@@ -35,13 +35,17 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 
 // send opens the secret, authenticates and sends, and prepares the answer.
 func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*Answer, error) {
-	set, err := b.scrub.acquire(p.credential.index, bareHost(p.decision.Host), p.context)
+	token, set, err := b.token(ctx, p, 0)
 	if err != nil {
 		return nil, err
 	}
-	response, err := p.transmit(ctx, b.egress, &b.nonces, b.clock())
+	defer token.Wipe()
+	response, err := b.transmit(ctx, p, token.Fields)
 	if err != nil {
 		set.release()
+		return nil, err
+	}
+	if response, set, err = b.again(ctx, p, token.Version, response, set); err != nil {
 		return nil, err
 	}
 	raw := &counter{r: response.Body}
@@ -68,23 +72,27 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	}, nil
 }
 
-// transmit is the only moment at which the values of a call are in the clear.
-func (p *plan) transmit(ctx context.Context, client *egress.Client, nonces *auth.Nonces, now time.Time) (*egress.Response, error) {
+// transmit is the only moment at which the values of a call are in the clear,
+// but for the token that it is made with.
+func (b *Broker) transmit(ctx context.Context, p *plan, token map[string]secret.Value) (*egress.Response, error) {
 	fields, err := p.credential.open(p.login)
 	if err != nil {
 		return nil, err
 	}
 	defer wipe(fields)
+	for name, v := range token {
+		fields[name] = v
+	}
 	add, err := p.login.strategy.Additions(ctx, auth.Input{
 		Fields: fields, Public: p.credential.publics, Request: p.request, Destination: p.credential.destination(p.decision.Host, p.login),
-		Body: p.body.sent.Whole, BodyLength: p.body.sent.Length, Now: now,
-		Nonces: nonces,
+		Body: p.body.sent.Whole, BodyLength: p.body.sent.Length, Now: b.clock(),
+		Nonces: &b.nonces,
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer wipeAdditions(add)
-	return client.Send(ctx, p.credential.destination(p.decision.Host, p.login), p.request, add, p.body.sent)
+	return b.egress.Send(ctx, p.credential.destination(p.decision.Host, p.login), p.request, add, p.body.sent)
 }
 
 func knownLength(r *egress.Response) int64 {

@@ -90,7 +90,11 @@ func (ix *index) addCredential(entry *vault.Credential) {
 	c.scope, c.visible = grant.ParseScope(entry.Scope)
 	if c.provider = ix.catalog.provider(entry.Provider); c.provider == nil {
 		c.provider = ix.unknown
-		c.hosts = bareHosts(slices.Values(entry.Hosts))
+		c.hosts = entry.Hosts
+		if entry.Auth != nil {
+			c.hosts = slices.Concat(entry.Hosts, endpointHosts(*entry.Auth))
+		}
+		c.hosts = bareHosts(slices.Values(c.hosts))
 		ix.custom[entry.Provider] = append(ix.custom[entry.Provider], entry)
 	} else {
 		c.fillHosts()

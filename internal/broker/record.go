@@ -109,10 +109,10 @@ func (b *Broker) finish(ctx context.Context, p *plan, o outcome) error {
 	r := p.record(audit.CallFinished)
 	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
 	r.DurationMs = b.clock().Sub(p.started).Milliseconds()
-	r.Reason = o.note
+	r.Reason = bounded(p.noted(o.note), 256)
 	failure := api.AsError(o.err)
 	if failure != nil {
-		r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)
+		r.Code, r.Reason = string(failure.Code), bounded(p.noted(failure.Message), 256)
 	}
 	// The record outlives the call that was cut short.
 	_, err := p.log.Append(context.WithoutCancel(ctx), r)

@@ -30,8 +30,9 @@ type scrubber struct {
 	now     func() time.Time // for strategies, not for idleness
 	mu      sync.Mutex
 	sets    map[scrubKey]*scrubSet
-	retired map[string]retired // by credential and versions
-	timer   *time.Timer        // runs while there are sets
+	retired map[string]retired  // by credential and versions, or by token and version
+	tokens  map[string][]string // names in retired, by the key of a token, oldest first
+	timer   *time.Timer         // runs while there are sets
 }
 
 type scrubKey struct {
@@ -44,11 +45,12 @@ type scrubKey struct {
 // is a user as long as it keeps it.
 type scrubSet struct {
 	*redact.Set
-	owner *scrubber
-	build sync.Once
-	err   error
-	users int // guarded by owner.mu
-	used  time.Time
+	owner  *scrubber
+	build  sync.Once
+	err    error
+	tokens map[tokenID]bool // that are in it
+	users  int              // guarded by owner.mu
+	used   time.Time
 }
 
 // retired are values that were replaced or deleted: an upstream may repeat
@@ -57,10 +59,11 @@ type retired struct {
 	scopes []grant.Scope // the credential's own, and the groups that it was attached to
 	hosts  []string
 	values []secret.Value
+	token  tokenID // of a token; else zero
 }
 
 func newScrubber(now func() time.Time) *scrubber {
-	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}}
+	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}, tokens: map[string][]string{}}
 }
 
 // acquire returns the set for answers of host to calls made in context. The
@@ -80,7 +83,7 @@ func (s *scrubber) acquire(ix *index, host string, context grant.Scope) (*scrubS
 	set.used = time.Now()
 	s.mu.Unlock()
 
-	set.build.Do(func() { set.Set, set.err = s.prepare(ix, host, context) })
+	set.build.Do(func() { set.err = s.prepare(set, ix, host, context) })
 	if set.err != nil {
 		s.mu.Lock()
 		if s.sets[key] == set {
@@ -149,10 +152,12 @@ func (s *scrubber) close() {
 		}
 	}
 	clear(s.retired)
+	clear(s.tokens)
 }
 
-func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set, error) {
+func (s *scrubber) prepare(set *scrubSet, ix *index, host string, in grant.Scope) error {
 	var values []secret.Value
+	set.tokens = map[tokenID]bool{}
 	defer func() {
 		for _, v := range values {
 			v.Wipe()
@@ -163,7 +168,15 @@ func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set,
 			more, err := c.values(s.now())
 			values = append(values, more...)
 			if err != nil {
-				return nil, err
+				return err
+			}
+			more, ids, err := c.tokenValues()
+			values = append(values, more...)
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				set.tokens[id] = true
 			}
 		}
 	}
@@ -173,10 +186,12 @@ func (s *scrubber) prepare(ix *index, host string, in grant.Scope) (*redact.Set,
 			for _, v := range r.values {
 				values = append(values, v.Clone())
 			}
+			set.tokens[r.token] = true
 		}
 	}
 	s.mu.Unlock()
-	return redact.NewSet(values), nil
+	set.Set = redact.NewSet(values)
+	return nil
 }
 
 // retire keeps what the credentials of old held and those of now no longer
@@ -185,6 +200,7 @@ func (s *scrubber) retire(old, now *index) {
 	if old == nil || old.snapshot == nil {
 		return
 	}
+	s.retireTokens(old, now)
 	for id, c := range old.credentials {
 		if c.sameValues(now.credentials[id]) {
 			continue
@@ -197,7 +213,7 @@ func (s *scrubber) retire(old, now *index) {
 				v.Wipe()
 			}
 		} else {
-			s.retired[key] = retired{append([]grant.Scope{c.scope}, c.attached...), c.hosts, values}
+			s.retired[key] = retired{scopes: c.reach(), hosts: c.hosts, values: values}
 		}
 		s.mu.Unlock()
 	}

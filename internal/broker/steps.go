@@ -40,6 +40,7 @@ type plan struct {
 	limits     *policy.Limits
 	body       body
 	over       string // key of the rate that has no room
+	note       string // of the outcome: what happened on the way
 }
 
 func (b *Broker) newPlan(who grant.Caller, call *api.Call, given egress.Body) *plan {

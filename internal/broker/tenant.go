@@ -53,7 +53,13 @@ func (c *credential) fillHosts() {
 			c.filled[h] = filled
 		}
 	}
-	c.hosts = bareHosts(maps.Values(c.filled))
+	known := slices.Collect(maps.Values(c.filled))
+	for i := range p.entry.Logins {
+		if spec, ok := p.entry.SpecFor(&p.entry.Logins[i], c.params); ok {
+			known = append(known, endpointHosts(spec)...)
+		}
+	}
+	c.hosts = bareHosts(slices.Values(known))
 }
 
 // checkHosts says why the credential's host parameters don't fit its

@@ -53,6 +53,10 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 		return checkSpec(l.Auth, fields)
 	}
 	switch built := slices.Contains(builtTypes(), l.Auth.Type); {
+	case slices.Contains(comingTypes(), l.Auth.Type):
+		if l.NotYet != "" && l.NotYet != l.Auth.Type && l.NotYet != "websocket" {
+			return fmt.Errorf("notYet %s, but the auth type is %s", quote(l.NotYet), l.Auth.Type)
+		}
 	case built && l.NotYet != "" && l.NotYet != "websocket":
 		return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
 	case !built && l.NotYet != l.Auth.Type:
@@ -89,6 +93,9 @@ func hasOwn(s *api.AuthSpec) bool {
 // has.
 func builtTypes() []string { return []string{"aws-sigv4", "hmac", "mtls"} }
 
+// comingTypes are built too, and their logins are turned on one by one.
+func comingTypes() []string { return []string{"oauth2", "token-exchange"} }
+
 func oneOf(what string, ok bool) error {
 	if ok {
 		return nil
@@ -110,8 +117,11 @@ func checkOAuth2(o *api.OAuth2Spec, fields, params map[string]bool) error {
 	if err := checkEndpoint(o.TokenEndpoint); err != nil {
 		return err
 	}
-	if o.AuthorizationEndpoint != "" {
-		if err := checkEndpoint(o.AuthorizationEndpoint); err != nil {
+	for _, e := range []string{o.CodeEndpoint, o.AuthorizationEndpoint, o.DeviceEndpoint, o.RevocationEndpoint} {
+		if e == "" {
+			continue
+		}
+		if err := checkEndpoint(e); err != nil {
 			return err
 		}
 	}
@@ -126,7 +136,11 @@ func checkOAuth2(o *api.OAuth2Spec, fields, params map[string]bool) error {
 			return err
 		}
 	}
-	return checkHeaders(o.Headers, fields, o.Yields...)
+	yields := o.Yields
+	if len(yields) == 0 {
+		yields = []string{tokenYield}
+	}
+	return checkHeaders(o.Headers, fields, yields...)
 }
 
 // checkSigV4 leaves the names of the fields to the strategy, but for those that
@@ -202,7 +216,8 @@ func checkEndpoint(s string) error {
 func (l *Login) endpoints() []string {
 	switch {
 	case l.OAuth2 != nil:
-		return []string{l.OAuth2.TokenEndpoint, l.OAuth2.AuthorizationEndpoint}
+		o := l.OAuth2
+		return []string{o.TokenEndpoint, o.CodeEndpoint, o.AuthorizationEndpoint, o.DeviceEndpoint, o.RevocationEndpoint}
 	case l.TokenExchange != nil:
 		return []string{l.TokenExchange.TokenEndpoint}
 	}

@@ -12,7 +12,8 @@ type Postgres struct {
 	Fields []string `json:"fields"`
 }
 
-// tokenYield is the one value that a token exchange gives.
+// tokenYield is the one value that a token exchange gives, and what an OAuth
+// grant gives where its entry does not say.
 const tokenYield = "access_token"
 
 // Fields lists the fields that the login's templates name, in order of first

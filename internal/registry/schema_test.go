@@ -155,7 +155,6 @@ func TestParse(t *testing.T) {
 		{`"valueTemplate": "{{secret}}"`, `"valueTemplate": "{{secret}}\n"`},
 		{`"valueTemplate": "{{secret}}"`, `"valueTemplate": "{{secret}}", "paramName": "q"`},
 		{`"usernameTemplate": "{{id}}", "passwordTemplate": "{{secret}}"`, `"usernameTemplate": "a", "passwordTemplate": "b"`},
-		{`"notYet": "oauth2", "upstream`, `"upstream`},
 		{`"notYet": "oauth2", "upstream`, `"notYet": "hmac", "upstream`},
 		{`"upstreamPathPrefix": "/v2"`, `"upstreamPathPrefix": "/v2/"`},
 		{`"upstreamPathPrefix": "/v2"`, `"upstreamPathPrefix": "/v2/../x"`},

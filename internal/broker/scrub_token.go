@@ -1,0 +1,168 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/oauth"
+	"moldable.sh/aivault/internal/secret"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// keptTokens is how many tokens of one key are scrubbed after others took
+// their place: access tokens that have ended, refresh tokens that were used.
+// They come by the hour, and a broker may run for years.
+const keptTokens = 64
+
+// tokenID tells one token from all others.
+type tokenID struct {
+	key     string
+	version uint64
+}
+
+// tokenValues opens the tokens that the credential's logins use, as the vault
+// has them, and names them. One that does not open leaves the others standing;
+// a vault that was locked is an error.
+func (c *credential) tokenValues() (values []secret.Value, ids []tokenID, err error) {
+	for _, l := range append(c.loginsWithTokens(), c.own) {
+		if l.want == nil {
+			continue
+		}
+		key := oauth.KeyOf(l.want)
+		// What the secret holds itself is among the secret's parts.
+		ids = append(ids, tokenID{key, oauth.OwnVersion})
+		t := c.index.snapshot.Token(key)
+		if t == nil {
+			continue
+		}
+		fields, err := c.index.snapshot.OpenToken(key)
+		if api.CodeOf(err) == api.VaultLocked {
+			return values, ids, err
+		}
+		if err != nil {
+			continue // it cannot be sent either
+		}
+		for name, v := range fields {
+			if c.publics[name] {
+				v.Wipe()
+			} else {
+				values = append(values, v)
+			}
+		}
+		ids = append(ids, tokenID{key, t.Version})
+	}
+	return values, ids, nil
+}
+
+func (c *credential) loginsWithTokens() []login {
+	var list []login
+	for _, l := range c.tokens {
+		list = append(list, l)
+	}
+	return list
+}
+
+// keepToken goes on scrubbing a token that the vault does not have, or no
+// longer.
+func (s *scrubber) keepToken(c *credential, t oauth.Token) {
+	values := make([]secret.Value, 0, len(t.Fields))
+	for name, v := range t.Fields {
+		if !c.publics[name] {
+			values = append(values, v.Clone())
+		}
+	}
+	s.keep(tokenID{t.Key, t.Version}, c.reach(), c.hosts, values)
+}
+
+// reach are the scopes whose calls may use the credential.
+func (c *credential) reach() []grant.Scope { return append([]grant.Scope{c.scope}, c.attached...) }
+
+// keep takes ownership of values. Sets that were prepared without them are
+// prepared anew.
+func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values []secret.Value) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name := fmt.Sprintf("token|%s|%d", id.key, id.version)
+	if before, known := s.retired[name]; known {
+		wipeValues(before.values)
+	} else {
+		s.tokens[id.key] = append(s.tokens[id.key], name)
+	}
+	s.retired[name] = retired{scopes, hosts, values, id}
+	if list := s.tokens[id.key]; len(list) > keptTokens {
+		wipeValues(s.retired[list[0]].values)
+		delete(s.retired, list[0])
+		s.tokens[id.key] = list[1:]
+	}
+	for key, set := range s.sets {
+		if slices.Contains(hosts, key.host) {
+			delete(s.sets, key)
+			s.letGo(set)
+		}
+	}
+}
+
+func wipeValues(values []secret.Value) {
+	for _, v := range values {
+		v.Wipe()
+	}
+}
+
+// retireTokens keeps the tokens of old that others have taken the place of in
+// now, or that are gone.
+func (s *scrubber) retireTokens(old, now *index) {
+	tokens := old.snapshot.State().Tokens
+	for i := range tokens {
+		t := &tokens[i]
+		if old.snapshot.Token(t.Key) == nil {
+			continue // it was of no use to old either
+		}
+		if is := now.snapshot.Token(t.Key); is != nil && is.Version == t.Version && is.Value == t.Value {
+			continue
+		}
+		fields, err := old.snapshot.OpenToken(t.Key)
+		if err != nil {
+			continue
+		}
+		scopes, hosts, public := old.usersOf(t)
+		values := make([]secret.Value, 0, len(fields))
+		for name, v := range fields {
+			if public[name] {
+				v.Wipe()
+			} else {
+				values = append(values, v)
+			}
+		}
+		s.keep(tokenID{t.Key, t.Version}, scopes, hosts, values)
+	}
+}
+
+// usersOf tells who may have sent a token where: all credentials that have the
+// secrets that it was had with. Public are the fields that are no secrets for
+// any of them.
+func (ix *index) usersOf(t *vault.Token) (scopes []grant.Scope, hosts []string, public map[string]bool) {
+	for _, c := range ix.credentials {
+		if !c.holdsAll(t.Sources) {
+			continue
+		}
+		scopes, hosts = append(scopes, c.reach()...), append(hosts, c.hosts...)
+		public = c.publics
+	}
+	slices.Sort(hosts)
+	return scopes, slices.Compact(hosts), public
+}
+
+func (c *credential) holdsAll(sources map[string]uint64) bool {
+	found := 0
+	for id := range sources {
+		for _, have := range c.Secrets {
+			if have == id {
+				found++
+				break
+			}
+		}
+	}
+	return found == len(sources)
+}
