@@ -20,7 +20,6 @@ func TestLoginsWithTokens(t *testing.T) {
 	for login, ok := range map[string]bool{
 		oauth2(""):                                true,
 		oauth2("") + `,"notYet":"oauth2"`:         true,
-		oauth2("") + `,"notYet":"websocket"`:      true,
 		oauth2("") + `,"notYet":"token-exchange"`: false,
 		exchange:                                      true,
 		exchange + `,"notYet":"token-exchange"`:       true,
