@@ -29,9 +29,10 @@ const (
 type answer struct {
 	host    string
 	status  int
-	kind    string    // media type
-	body    []byte    // wiped once it is read
-	askedAt time.Time // right before the request was sent: a lifetime counts from then
+	kind    string                               // media type
+	body    []byte                               // wiped once it is read
+	askedAt time.Time                            // right before the request was sent: a lifetime counts from then
+	explain func(code string, status int) string // the kind's; may be nil
 }
 
 // members are the members of an answer that is an object.
@@ -250,7 +251,13 @@ func (a *answer) failure(w *Want) error {
 	if !validCode(code) {
 		known = "an unknown error"
 	}
-	e := api.Errorf(api.OAuthRefreshFailed, "%s gave no token: %s (status %d)", a.host, known, a.status)
+	why := ""
+	if a.explain != nil {
+		if why = a.explain(known, a.status); why != "" {
+			why = ": " + why
+		}
+	}
+	e := api.Errorf(api.OAuthRefreshFailed, "%s gave no token: %s (status %d)%s", a.host, known, a.status, why)
 	switch known {
 	case "invalid_grant", "invalid_client", "unauthorized_client", "invalid_token", "access_denied", "invalid_code":
 		return w.renew(e)

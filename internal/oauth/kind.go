@@ -34,11 +34,14 @@ type kind struct {
 	// own is the token that the secret itself holds, if that is good for now;
 	// nil where the kind has none.
 	own func(a *asking) (fields map[string]secret.Value, ok bool)
+	// explain says what people usually find behind an error, by its code and
+	// status; "" for nothing. nil where the kind has nothing to say.
+	explain func(code string, status int) string
 }
 
 // kinds is the one table of them.
 func kinds() []kind {
-	return []kind{refreshToken(), clientCredentials(), accountCredentials(), authorizationCode(), tokenExchange()}
+	return []kind{refreshToken(), clientCredentials(), accountCredentials(), authorizationCode(), jwtBearer(), githubApp(), tokenExchange()}
 }
 
 func kindOf(w *Want) (kind, error) {

@@ -91,6 +91,9 @@ func (a *asking) tokenRequest(grant string, scoped bool, more ...param) (*ask, e
 func (a *asking) authenticate(list []param) (_ []param, basic secret.Value, err error) {
 	o := a.want.Spec.OAuth2
 	id, password := a.have.values["client_id"], a.have.values["client_secret"]
+	if o.GrantType == api.GrantJWTBearer && password.IsZero() {
+		return list, basic, nil // the assertion says who asks (RFC 7521, section 4.1)
+	}
 	_, named := o.TokenParams["client_id"]
 	if id.IsZero() && !named && o.ClientAuth != "none" {
 		return nil, basic, a.lacks("client_id")

@@ -353,6 +353,7 @@ func (s *Source) ask(lock *vault.TokenLock, k kind, key string, w *Want, snap *v
 }
 
 func read(k kind, a *asking, said *answer) (*obtained, error) {
+	said.explain = k.explain
 	if err := said.failure(a.want); err != nil {
 		return nil, err
 	}
