@@ -85,7 +85,7 @@ func checkCAs(text string) error {
 
 // allFields are the fields of an auth, those that it can do without last.
 func allFields(spec api.AuthSpec) []string {
-	return slices.Concat(auth.Fields(spec), auth.OptionalFields(spec))
+	return slices.Concat(auth.SecretFields(spec), auth.OptionalFields(spec))
 }
 
 // takeCustom decides whether a secret may serve as a field of a custom

@@ -65,7 +65,7 @@ func (a *Admin) wantsOf(c *vault.Credential) []oauth.Want {
 		return w, oauth.NeedsToken(&spec, &options)
 	}
 	if c.Auth != nil {
-		if w, ok := want(*c.Auth, auth.Fields(*c.Auth)); ok {
+		if w, ok := want(*c.Auth, auth.SecretFields(*c.Auth)); ok {
 			return []oauth.Want{w}
 		}
 		return nil
