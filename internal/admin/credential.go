@@ -106,6 +106,9 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 		} else {
 			err = a.completeCustom(tx, &c, &r)
 		}
+		if err == nil {
+			err = takeOptions(&c, p, &r)
+		}
 		if err != nil {
 			return err
 		}

@@ -373,6 +373,8 @@ type Credential struct {
 	PublicParts         []string `json:"publicParts,omitzero"` // custom: fields whose values are no secrets
 	Only                []string `json:"only,omitzero"`        // capabilities that it may be used for, as patterns
 	Tenant              string   `json:"tenant,omitzero"`      // e.g. shop=my-store
+	// Token is what its maker said of its tokens.
+	Token *TokenOptions `json:"token,omitzero"`
 	// Notice is what its maker should know: that the registry has this host,
 	// say.
 	Notice string `json:"notice,omitzero"`
@@ -398,6 +400,8 @@ type CredentialCreate struct {
 	AllowPrivateNetwork bool   `json:"allowPrivateNetwork,omitzero"`
 	AllowPorts          []int  `json:"allowPorts,omitzero"`
 	AllowHTTP           bool   `json:"allowHttp,omitzero"` // plain http, to loopback or private addresses alone
+	// Token narrows or directs the tokens of the credential.
+	Token *TokenOptions `json:"token,omitzero"`
 }
 
 // KeyOptions choose a key provider, for init and rotate-master.

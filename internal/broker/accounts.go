@@ -28,6 +28,10 @@ func (c *credential) describe() api.Credential {
 		CAs: certificates(c.CAPEM), AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
 		PublicParts: slices.Clone(c.PublicParts), Only: slices.Clone(c.Only),
 	}
+	if c.Token != nil {
+		options := *c.Token
+		d.Token = &options
+	}
 	if d.Secrets == nil {
 		d.Secrets = map[string]string{}
 	}

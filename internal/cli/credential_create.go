@@ -40,7 +40,12 @@ func newCredentialCreate(o *Options) *cobra.Command {
 			"    --host lab.internal:8443 --allow-port 8443 --allow-private-network --ca-file lab-ca.pem\n" +
 			"  aivault credential create printer --auth header --secret LAB_KEY --host printer.internal --allow-http\n" +
 			"  aivault credential create acme-eu --auth header --host eu.acme.test --secret ACME_KEY \\\n" +
-			"    --workspace-id acme",
+			"    --workspace-id acme\n" +
+			"  aivault credential create reports --auth aws-sigv4 --aws-service s3 --aws-region auto \\\n" +
+			"    --host ACCOUNT.r2.cloudflarestorage.com --secret access_key_id=R2_ID --secret secret_access_key=R2_KEY\n" +
+			"  aivault credential create audit --provider aws --host s3.eu-west-1.amazonaws.com \\\n" +
+			"    --secret AWS_ACCESS_KEY_ID --secret AWS_SECRET_ACCESS_KEY \\\n" +
+			"    --role-arn arn:aws:iam::123456789012:role/reader --external-id 4f2a",
 	}
 	id := newIDArg(cmd, "credential", "id")
 	f := cmd.Flags()
@@ -48,6 +53,8 @@ func newCredentialCreate(o *Options) *cobra.Command {
 	f.StringArrayVar(&refs, "secret-ref", nil, "a secret by reference, `[FIELD=]vault:secret:ID`; may be repeated")
 	f.StringArrayVar(&names, "secret", nil, "a secret by name, alias or id, `[FIELD=]NAME`; may be repeated")
 	auth := newAuthFlags(cmd)
+	var role roleFlags
+	role.add(cmd)
 	f.StringArrayVar(&r.Hosts, "host", nil, "a host that it may go to, `NAME[:PORT]`; may be repeated; of a provider of the registry the account's own host")
 	f.StringArrayVar(&r.PublicParts, "public-part", nil, "the value of this `FIELD` is no secret and stays in answers; may be repeated")
 	scope := newScopeFlags(cmd, "whose it is")
@@ -69,6 +76,9 @@ func newCredentialCreate(o *Options) *cobra.Command {
 			return err
 		}
 		if r.Auth, err = auth.spec(cmd, r.SecretRefs); err != nil {
+			return err
+		}
+		if err = role.into(&r.Token); err != nil {
 			return err
 		}
 		if caFile != "" {
@@ -112,6 +122,7 @@ type authFlags struct {
 	auth            api.AuthSpec
 	headers, params []string
 	hmac            hmacFlags
+	aws             awsFlags
 	mtls            mtlsFlags
 }
 
@@ -122,7 +133,7 @@ func authKinds() []authKind {
 	return []authKind{
 		{"header", ""}, {"query", "query-param"}, {"path", "path-prefix-template"}, {"basic", ""},
 		{"multi-header", "auth-header"}, {"multi-query", "auth-query"},
-		{"hmac", "hmac-algorithm"}, {"mtls", ""},
+		{"aws-sigv4", ""}, {"hmac", "hmac-algorithm"}, {"mtls", ""},
 	}
 }
 
@@ -146,6 +157,7 @@ func newAuthFlags(cmd *cobra.Command) *authFlags {
 	f.StringArrayVar(&a.params, "auth-query", nil, "multi-query: `NAME=TEMPLATE`; may be repeated")
 	f.StringVar(&a.auth.UsernameTemplate, "username-template", "", "basic: the user name, as a `TEMPLATE`")
 	f.StringVar(&a.auth.PasswordTemplate, "password-template", "", "basic: the password, as a `TEMPLATE`")
+	a.aws.add(cmd)
 	a.hmac.add(cmd)
 	a.mtls.add(cmd)
 	completeWords(cmd, "auth", authKindNames()...)
@@ -163,6 +175,8 @@ func authFlagKinds() []struct{ flag, kinds string } {
 		{"auth-query", "multi-query"},
 		{"username-template", "basic"},
 		{"password-template", "basic"},
+		{"aws-service", "aws-sigv4"},
+		{"aws-region", "aws-sigv4"},
 		{"hmac-algorithm", "hmac"},
 		{"hmac-sign", "hmac"},
 		{"hmac-encoding", "hmac"},
@@ -199,7 +213,10 @@ func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string) (*api.Au
 	if spec.Params, err = authFields("auth-query", a.params); err != nil {
 		return nil, err
 	}
-	if spec.Type == "hmac" {
+	switch spec.Type {
+	case "aws-sigv4":
+		spec = a.aws.spec(spec, secrets)
+	case "hmac":
 		spec = a.hmac.spec(spec)
 	}
 	spec = a.mtls.spec(spec, secrets)

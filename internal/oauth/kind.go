@@ -31,6 +31,9 @@ type kind struct {
 	build func(ctx context.Context, a *asking) (*ask, error)
 	// read takes an answer apart that is no error.
 	read func(a *asking, answer *answer) (*obtained, error)
+	// failed is the error that an answer is, if it is one; nil where that is
+	// said as RFC 6749 has it.
+	failed func(a *asking, answer *answer) error
 	// own is the token that the secret itself holds, if that is good for now;
 	// nil where the kind has none.
 	own func(a *asking) (fields map[string]secret.Value, ok bool)
@@ -41,7 +44,7 @@ type kind struct {
 
 // kinds is the one table of them.
 func kinds() []kind {
-	return []kind{refreshToken(), clientCredentials(), accountCredentials(), authorizationCode(), jwtBearer(), githubApp(), tokenExchange()}
+	return []kind{refreshToken(), clientCredentials(), accountCredentials(), authorizationCode(), jwtBearer(), githubApp(), tokenExchange(), assumeRole()}
 }
 
 func kindOf(w *Want) (kind, error) {

@@ -20,6 +20,9 @@ type ask struct {
 	headers  []api.Header
 	add      egress.Additions
 	body     []byte // wiped once it is sent
+	// pinned says that the endpoint is nobody's choice, so that no exception
+	// of the credential's is for it.
+	pinned bool
 }
 
 // wipe overwrites what the request holds of secrets.

@@ -55,6 +55,9 @@ func (s *Source) send(ctx context.Context, w *Want, r *ask) (*answer, outcome, e
 // exceptions, and by plain http only where the endpoint and they say so.
 func target(w *Want, r *ask) (egress.Destination, *policy.Request, error) {
 	to := w.Exceptions
+	if r.pinned {
+		to = egress.Destination{}
+	}
 	u, err := url.Parse(r.endpoint)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || u.Opaque != "" {
 		return to, nil, api.Errorf(api.PolicyViolation, "the token endpoint of %s is no URL of host and path", w.Provider)

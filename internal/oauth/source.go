@@ -354,7 +354,11 @@ func (s *Source) ask(lock *vault.TokenLock, k kind, key string, w *Want, snap *v
 
 func read(k kind, a *asking, said *answer) (*obtained, error) {
 	said.explain = k.explain
-	if err := said.failure(a.want); err != nil {
+	failed := k.failed
+	if failed == nil {
+		failed = func(a *asking, said *answer) error { return said.failure(a.want) }
+	}
+	if err := failed(a, said); err != nil {
 		return nil, err
 	}
 	return k.read(a, said)

@@ -38,6 +38,11 @@ func (p *Provider) SpecFor(l *Login, params map[string]string) (spec api.AuthSpe
 		}
 		spec.OAuth2 = &o
 	}
+	if v := spec.SigV4; v != nil && v.Region == "{region}" {
+		own := *v
+		fill(&own.Region)
+		spec.SigV4 = &own
+	}
 	if spec.TokenExchange != nil {
 		x := *spec.TokenExchange
 		fill(&x.TokenEndpoint)
