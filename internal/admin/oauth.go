@@ -67,7 +67,7 @@ func (a *Admin) planLogin(r *api.OAuthStart) (*oauthPlan, error) {
 		return nil, api.Errorf(api.InvalidRequest, "%s has a host for each account: say which", p.ID).WithHint("add --host %s", hostTemplate(p))
 	}
 	plan.client = oauth.Client{Provider: p.ID, Spec: *spec.OAuth2, ID: r.ClientID, Scopes: slices.Clone(r.OAuthScopes)}
-	return plan, checkClient(r)
+	return plan, checkScopes(r.OAuthScopes)
 }
 
 // offersLogin says whether a person can log in so: a client by itself has
@@ -126,16 +126,21 @@ func (plan *oauthPlan) paramsOr() map[string]string {
 	return plan.provider.Defaults()
 }
 
-func checkClient(r *api.OAuthStart) error {
+func checkClientID(id string) error {
 	switch {
-	case r.ClientID == "":
-		return api.Errorf(api.InvalidRequest, "the client id is empty: it names the app that you registered at the provider").WithHint("add --client-id ID")
-	case !plainText(r.ClientID, maxClientID):
-		return api.Errorf(api.InvalidRequest, "the client id %s is none: it is printable ASCII", quoted(r.ClientID))
-	case len(r.OAuthScopes) > maxOAuthScope:
+	case id == "":
+		return api.Errorf(api.InvalidRequest, "the client id is missing: it names the app that you registered at the provider").WithHint("add --client-id ID")
+	case !plainText(id, maxClientID):
+		return api.Errorf(api.InvalidRequest, "the client id %s is none: it is printable ASCII", quoted(id))
+	}
+	return nil
+}
+
+func checkScopes(list []string) error {
+	if len(list) > maxOAuthScope {
 		return api.Errorf(api.InvalidRequest, "a login asks for at most %d scopes", maxOAuthScope)
 	}
-	for _, s := range r.OAuthScopes {
+	for _, s := range list {
 		if !plainText(s, 256) || strings.ContainsAny(s, ` "\`) {
 			return api.Errorf(api.InvalidRequest, "the OAuth scope %s is none: it is printable ASCII without blanks", quoted(s)).
 				WithHint("give each scope by itself: --oauth-scope ONE --oauth-scope TWO")
@@ -174,6 +179,9 @@ func (a *Admin) OAuthSetup(ctx context.Context, who grant.Caller, r api.OAuthSet
 	plan, err := a.planLogin(&api.OAuthStart{
 		Provider: r.Provider, Flow: api.FlowCode, ClientID: r.ClientID, OAuthScopes: r.OAuthScopes, Host: r.Host,
 	})
+	if err == nil {
+		err = checkClientID(r.ClientID)
+	}
 	if err != nil {
 		return api.OAuthConsent{}, err
 	}

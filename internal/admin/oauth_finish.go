@@ -46,6 +46,8 @@ func (a *Admin) finishCode(ctx context.Context, who grant.Caller, p *pendingLogi
 		return api.OAuthLogin{}, a.refuseLogin(ctx, who, p.provider.ID, err)
 	}
 	switch {
+	case r.Error != "" && r.State.IsZero() && r.RedirectURI == "":
+		return refused(api.Errorf(api.AuthFailed, "the login was given up: %s", oauth.ErrorCode(r.Error)))
 	case !p.state.Equal(r.State):
 		return refused(api.Errorf(api.PolicyViolation, "what came back to the login does not belong to it: its state is another"))
 	case r.RedirectURI != p.request.RedirectURI:

@@ -40,7 +40,8 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 	if err != nil {
 		return api.OAuthLogin{}, err
 	}
-	if err := a.readyFor(ctx, who, func(*vault.State) error { return nil }); err != nil {
+	known := func(*vault.State) error { return checkClientID(r.ClientID) }
+	if err := a.readyFor(ctx, who, known); err != nil {
 		return api.OAuthLogin{}, err
 	}
 	snap, err := a.vault.Snapshot(ctx) // a locked vault is told before anyone logs in
@@ -52,8 +53,39 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 	}
 	p := &pendingLogin{oauthPlan: plan, id: rand.Text(), uid: who.UID, request: r, ends: a.clock().Add(loginFor)}
 	p.request.ClientSecret = secret.Value{}
-	p.client.Secret = r.ClientSecret.Clone()
+	if r.ClientID == "" {
+		err = p.sameAsBefore(snap)
+	} else {
+		p.client.Secret = r.ClientSecret.Clone()
+	}
+	if err == nil {
+		err = checkClientID(p.client.ID)
+	}
+	if err != nil {
+		p.wipe()
+		return api.OAuthLogin{}, err
+	}
 	return a.begin(ctx, who, p)
+}
+
+// sameAsBefore takes the client of the login that this one replaces.
+func (p *pendingLogin) sameAsBefore(snap *vault.Snapshot) error {
+	s, err := p.secretIn(snap.State())
+	if err != nil || s == nil {
+		return err
+	}
+	value, err := snap.Open(s.ID)
+	if err != nil {
+		return err
+	}
+	defer value.Wipe()
+	before, tokens, err := oauth.ClientOf(p.provider.ID, &p.client.Spec, map[string]secret.Value{s.Field: value})
+	if err != nil {
+		return nil // what cannot be read names no client
+	}
+	wipeAll(tokens)
+	p.client.ID, p.client.Secret = before.ID, before.Secret
+	return nil
 }
 
 // begin records a login, starts it at the provider, and lets it wait.

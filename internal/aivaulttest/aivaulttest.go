@@ -132,7 +132,7 @@ func (v *Aivault) Open(tb testing.TB) Process {
 		Vault: p.Vault, Registry: v.Registry, Egress: p.Egress, Quota: p.Quota, Clock: v.options.Clock, Refuse: v.options.Refuse,
 	})
 	p.Admin = admin.New(admin.Config{
-		Vault: p.Vault, Registry: v.Registry, Default: v.options.Default, Quota: p.Quota, Owner: new(Operator().UID), Clock: v.options.Clock, Observe: p.Broker.Observe,
+		Vault: p.Vault, Registry: v.Registry, Default: v.options.Default, Quota: p.Quota, Owner: new(Operator().UID), Clock: v.options.Clock, Observe: p.Broker.Observe, OAuth: p.Broker.OAuth(),
 	})
 	tb.Cleanup(func() {
 		p.Egress.CloseIdle()

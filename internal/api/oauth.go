@@ -6,8 +6,8 @@ import "moldable.sh/aivault/internal/secret"
 // log in at a provider, for the vault to hold the tokens.
 type OAuthStart struct {
 	Provider     string       `json:"provider"`
-	Flow         string       `json:"flow"` // FlowCode or FlowDevice
-	ClientID     string       `json:"clientId"`
+	Flow         string       `json:"flow"`                  // FlowCode or FlowDevice
+	ClientID     string       `json:"clientId,omitzero"`     // default: that of the login which is replaced, with its secret
 	ClientSecret secret.Value `json:"clientSecret,omitzero"` // of a public client: none
 	RedirectURI  string       `json:"redirectUri,omitzero"`  // code: where the browser comes back to, on this machine
 	OAuthScopes  []string     `json:"oauthScopes,omitzero"`  // in place of the registry's
@@ -48,7 +48,7 @@ type OAuthAnswer struct {
 	Code        secret.Value `json:"code,omitzero"`
 	State       secret.Value `json:"state,omitzero"`
 	RedirectURI string       `json:"redirectUri,omitzero"` // that the browser really came to
-	Error       string       `json:"error,omitzero"`       // the provider's, in place of a code
+	Error       string       `json:"error,omitzero"`       // the provider's, in place of a code; alone: the person gave up
 }
 
 // OAuthSetup is the body of POST /aivault/oauth/setup, and OAuthConsent its

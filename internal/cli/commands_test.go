@@ -57,6 +57,11 @@ invoke CALL
 json CALL
 lock
 markdown (md) CALL --exclude-field --namespace --wrap-field
+oauth
+oauth login --client-id --client-secret-stdin --device --force --group-id --host --no-browser --oauth-scope --port --provider --public-client --scope --workspace-id
+oauth logout --credential --id --provider
+oauth setup --client-id --host --oauth-scope --provider --redirect-uri
+oauth status
 registry
 registry lint
 registry list (ls)

@@ -82,7 +82,7 @@ func New(o Options) (*Instance, error) {
 	limits := quota.New(quota.Config{Path: filepath.Join(o.Env.Dir, limitsFile)})
 	b := broker.New(broker.Config{Vault: v, Registry: reg, Egress: out, Quota: limits, Clock: o.Clock, Refuse: refusal(o)})
 	a := admin.New(admin.Config{
-		Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Quota: limits, Clock: o.Clock, Observe: b.Observe,
+		Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Quota: limits, Clock: o.Clock, Observe: b.Observe, OAuth: b.OAuth(),
 	})
 	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out, quota: limits}
 	i.Handler = server.New(server.Config{Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log})

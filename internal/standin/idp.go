@@ -30,6 +30,12 @@ type IDPOptions struct {
 	Exchange               map[string]string // the whole of what an exchange must send, in place of a grant
 	Header, Scheme         string            // how the API wants the token; default Authorization, Bearer
 	API                    http.Handler      // of requests with a good token; default: answers with the request, as /echo does
+
+	// Of logins:
+	Paths        map[string]string // a real provider's paths -> /authorize, /token, /device, /activate, /revoke
+	Account      string            // who logs in: the e-mail address in an id_token; "": none
+	Interval     int               // seconds between two questions of a login by device; default 5
+	RevokeStatus int               // what /revoke answers; default 200
 }
 
 // The client of an IDP whose options name none.
@@ -59,12 +65,14 @@ type IDP struct {
 	failures []idpFailure
 	held     chan struct{} // answers of /token wait until it is closed
 	arrived  *sync.Cond    // a request came to /token
+	logins   idpLogins
 }
 
 // A family is what descends from one login.
 type family struct {
 	current string // the refresh token that is good; "": none
 	dead    bool
+	fresh   bool // its login is to be answered
 }
 
 type idpError struct {
@@ -97,6 +105,7 @@ func NewIDP(o IDPOptions) *IDP {
 	client := func(*IDP, neturl.Values) (*family, *idpError) { return &family{}, nil }
 	p.grants = map[string]func(*IDP, neturl.Values) (*family, *idpError){
 		"refresh_token": (*IDP).grantRefresh, "client_credentials": client, "account_credentials": client,
+		"authorization_code": (*IDP).grantCode, "urn:ietf:params:oauth:grant-type:device_code": (*IDP).grantDevice,
 	}
 	return p
 }
@@ -182,8 +191,12 @@ func (p *IDP) Tokens() []string {
 
 // ServeHTTP implements http.Handler.
 func (p *IDP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/token" {
+	switch path := p.path(r); path {
+	case "/token":
 		p.token(w, r)
+		return
+	case "/authorize", "/device", "/activate", "/revoke":
+		p.login(w, r, path)
 		return
 	}
 	value, ok := r.Header.Get(p.o.Header), true
@@ -305,9 +318,13 @@ func (p *IDP) give(f *family) map[string]any {
 			said["expires_in"] = p.o.ExpiresIn
 		}
 	}
-	if f.current != "" && (p.o.Rotate || p.o.Repeat) {
+	if p.o.Account != "" && f.fresh {
+		said["id_token"] = idToken(p.o.Account)
+	}
+	if f.current != "" && (p.o.Rotate || p.o.Repeat || f.fresh) {
 		said["refresh_token"] = f.current
 	}
+	f.fresh = false
 	return said
 }
 
