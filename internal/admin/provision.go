@@ -9,6 +9,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/auth"
 	"moldable.sh/aivault/internal/broker"
+	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
@@ -129,11 +130,27 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 		if failure == nil {
 			return nil
 		}
+		if o := l.OAuth2; o != nil && o.AuthorizationEndpoint+o.DeviceEndpoint != "" {
+			e := api.Errorf(api.InvalidRequest, "%w", failure)
+			failure = e.WithHint("aivault oauth login %s", p.ID)
+		}
 	}
-	if failure != nil {
-		return api.Errorf(api.InvalidRequest, "the value does not fit %s: %w", provider, failure)
+	return unfit(provider, value, failure)
+}
+
+// unfit says that a value does not fit what uses it, what it is instead where
+// that can be told, and how the right one is had.
+func unfit(use string, value secret.Value, failure error) error {
+	if failure == nil {
+		return nil
 	}
-	return nil
+	is := ""
+	if shape := oauth.Shape(value); shape != "" && !strings.Contains(failure.Error(), shape) {
+		is = "it looks like " + shape + ": "
+	}
+	e := api.Errorf(api.InvalidRequest, "the value does not fit %s: %s%w", use, is, failure)
+	e.Hint = api.AsError(failure).Hint
+	return e
 }
 
 // fitsUses checks a secret's new value against everything that uses it.
@@ -156,7 +173,7 @@ func (a *Admin) fitsUses(tx *vault.Tx, s *vault.Secret, value secret.Value) erro
 			continue
 		}
 		if err := auth.Try(*c.Auth, values, a.clock()); err != nil {
-			return api.Errorf(api.InvalidRequest, "the value does not fit credential %s: %w", c.ID, err)
+			return unfit("credential "+c.ID, value, err)
 		}
 	}
 	return nil

@@ -66,6 +66,9 @@ func (t token) try(in Input, have map[string]bool) error {
 			fields[name] = in.Fields[name]
 		}
 	}
+	if err := oauth.CheckMaterial(t.spec, fields); err != nil {
+		return err
+	}
 	if len(fields) == len(t.secrets) {
 		if err := oauth.Check(t.spec, fields, in.Now); err != nil {
 			return err

@@ -92,7 +92,7 @@ func TestAnswersThatAreNoJSONAreWithheld(t *testing.T) {
 	for _, q := range []string{
 		"status=200&type=text/plain&body=" + newToken, "status=404&type=text/html&body=" + newToken, "status=200&body=" + newToken, "status=200&type=text/plain&body={%22key%22:%22" + newToken + "%22}",
 		"status=200&type=application/x-ndjson&body={}", "status=200&type=application/json&type=text/plain&body={%22a%22:1}", "status=206&type=application/json&body=%22" + newToken + "%22",
-		"status=200&range=1&type=application/json&body=%22" + newToken + "%22", "status=200&type=application/json;charset=iso-8859-1&body={}", "status=200&type=application/octet-stream&body=%00",
+		"status=200&range=1&type=application/json&body=%22" + newToken + "%22", "status=200&type=application/json%3Bcharset=iso-8859-1&body={}", "status=200&type=application/octet-stream&body=%00",
 	} {
 		err := mustRefuse(t, v, get("acme/keys", "/keys?"+q), api.PolicyViolation)
 		if !strings.Contains(err.Message, "acme/keys") || strings.Contains(err.Message, newToken) || err.Hint != "aivault capability describe acme/keys" {

@@ -9,17 +9,15 @@ import (
 	"moldable.sh/aivault/internal/secret"
 )
 
-// CheckMaterial says whether a login's secrets, as far as they are given, are
-// what its grant wants: so that what could only fail at each call is found
-// when it is stored. provider is whose login it is, for the error
-// (invalid_request), which names what is wrong and repeats nothing of it. A
-// spec that asks for no token with them is not looked at.
-func CheckMaterial(provider string, spec *api.AuthSpec, fields map[string]secret.Value) error {
-	o := spec.OAuth2
-	if spec.Type != "oauth2" || o == nil {
+// CheckMaterial says whether those fields of a spec that are given hold what
+// its grant wants, by their shape: so that what could only fail at each call is
+// found when it is stored, one by one. The error (auth_failed) names what a
+// value is instead, and repeats nothing of it.
+func CheckMaterial(spec api.AuthSpec, fields map[string]secret.Value) error {
+	if spec.Type != "oauth2" || spec.OAuth2 == nil {
 		return nil
 	}
-	c := &materialCheck{provider: provider, spec: o, fields: fields}
+	c := &materialCheck{spec: spec.OAuth2}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		if err := c.field(name, fields[name]); err != nil {
 			return err
@@ -28,11 +26,7 @@ func CheckMaterial(provider string, spec *api.AuthSpec, fields map[string]secret
 	return nil
 }
 
-type materialCheck struct {
-	provider string
-	spec     *api.OAuth2Spec
-	fields   map[string]secret.Value
-}
+type materialCheck struct{ spec *api.OAuth2Spec }
 
 // wants are the members that a grant needs, and what has them, in words.
 func (c *materialCheck) wants() (names []string, words shape) {
@@ -79,20 +73,23 @@ func (c *materialCheck) field(name string, v secret.Value) error {
 	defer m.wipe()
 	if m.plain[name] { // no JSON
 		if is != shapeNone {
-			return c.unfit("is %s, and %s wants %s", is, c.provider, words)
+			return c.unfit("is %s, and %s is wanted", is, words)
 		}
-		return c.unfit("is no JSON, and %s wants %s", c.provider, words)
+		return c.unfit("is no JSON, and %s is wanted", words)
 	}
 	for _, n := range names {
+		if n == "refresh_token" && !m.values["access_token"].IsZero() && !m.endsAt.IsZero() {
+			continue // good until it ends, as its owner knows
+		}
 		if m.values[n].IsZero() && !c.elsewhere(n) {
 			if is != shapeNone && is != words {
-				return c.unfit("is %s, and %s wants %s", is, c.provider, words)
+				return c.unfit("is %s, and %s is wanted", is, words)
 			}
-			return c.unfit("has no %s, and %s wants %s", n, c.provider, words)
+			return c.unfit("has no %s, and %s is wanted", n, words)
 		}
 	}
 	if c.spec.GrantType == api.GrantJWTBearer && m.values["client_email"].IsZero() && m.values["client_id"].IsZero() && !c.elsewhere("client_email") && !c.elsewhere("client_id") {
-		return c.unfit("has no client_email, and %s wants %s", c.provider, words)
+		return c.unfit("has no client_email, and %s is wanted", words)
 	}
 	return c.members(m.values)
 }
@@ -147,16 +144,12 @@ func (c *materialCheck) members(values map[string]secret.Value) error {
 
 // unfit makes the error, with what to do instead.
 func (c *materialCheck) unfit(format string, args ...any) *api.Error {
-	e := api.Errorf(api.InvalidRequest, "the value "+format, args...)
-	logIn := ""
-	if c.spec.AuthorizationEndpoint != "" {
-		logIn = ", or log in: aivault oauth login " + c.provider
-	}
+	e := api.Errorf(api.AuthFailed, "it "+format, args...)
 	switch c.spec.GrantType {
 	case "refresh_token":
-		return e.WithHint(`store {"client_id":…,"client_secret":…,"refresh_token":…}%s`, logIn)
+		return e.WithHint(`store {"client_id":…,"client_secret":…,"refresh_token":…}`)
 	case "authorization_code":
-		return e.WithHint(`store {"access_token":…}%s`, logIn)
+		return e.WithHint(`store {"access_token":…}`)
 	case api.GrantJWTBearer:
 		return e.WithHint("store the JSON file that the provider gave for the account, as it is: --value-file FILE")
 	case api.GrantGitHubApp:
