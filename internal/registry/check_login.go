@@ -125,6 +125,9 @@ func checkOAuth2(o *api.OAuth2Spec, fields, params map[string]bool) error {
 			return err
 		}
 	}
+	if err := checkConsent(o); err != nil {
+		return err
+	}
 	if len(o.Fields) == 0 {
 		return errors.New("oauth2 names no field")
 	}
