@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"moldable.sh/aivault/internal/aivaulttest"
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
+	"moldable.sh/aivault/internal/standin"
 )
 
 // BenchmarkDo is a whole call over loopback TLS, with every guard on.
@@ -15,9 +17,21 @@ func BenchmarkDo(b *testing.B) {
 	benchmarkCalls(b, v)
 }
 
+// BenchmarkDoWithToken is the same with a token that is good: what it costs
+// more is to open that instead of a key.
+func BenchmarkDoWithToken(b *testing.B) {
+	v := startIdentity(b, standin.IDPOptions{ExpiresIn: "-"})
+	v.login(b)
+	benchmarkCall(b, v.Aivault, get("ident/all", "/v1/models"))
+}
+
 func benchmarkCalls(b *testing.B, v *aivaulttest.Aivault) {
+	b.Helper()
+	benchmarkCall(b, v, get("openai/models", "/v1/models"))
+}
+
+func benchmarkCall(b *testing.B, v *aivaulttest.Aivault, call api.Call) {
 	v.API.Record(false)
-	call := get("openai/models", "/v1/models")
 	buf := make([]byte, 32<<10)
 	b.ReportAllocs()
 	b.ResetTimer()
