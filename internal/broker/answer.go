@@ -73,7 +73,7 @@ func span(word string) bool {
 }
 
 // passOn picks and scrubs the headers that reach the caller.
-func passOn(from http.Header, set *redact.Set) (http.Header, int) {
+func passOn(from http.Header, set *redact.Set, own *signed) (http.Header, int) {
 	to := make(http.Header, 4)
 	redactions := 0
 	for name, values := range from {
@@ -85,7 +85,9 @@ func passOn(from http.Header, set *redact.Set) (http.Header, int) {
 			most = 1
 		}
 		for _, v := range values[:min(len(values), most)] {
-			clean, n := set.String(v)
+			clean, n := own.text(v)
+			redactions += n
+			clean, n = set.String(clean)
 			redactions += n
 			if len(clean) <= maxHeaderLength && printable(clean) {
 				to[name] = append(to[name], clean)
@@ -245,7 +247,7 @@ var errClosed = errors.New("broker: read of a closed answer")
 // held, once.
 func (a *answerBody) finish(o outcome) {
 	o.status, o.bytes, o.sent = a.response.Status, a.bytes, a.response.SentBytes()
-	o.redactions = a.redactions + a.scrubbed.Redactions()
+	o.redactions = a.redactions + a.scrubbed.Redactions() + a.plan.signed.end()
 	if err := a.broker.finish(a.ctx, a.plan, o); err != nil {
 		a.end = err
 	}

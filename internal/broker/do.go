@@ -58,7 +58,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		set.release()
 		return nil, err
 	}
-	header, redactions := passOn(response.Header, set.Set)
+	header, redactions := passOn(response.Header, set.Set, p.signed)
 	return &Answer{
 		Planned: p.planned(),
 		Status:  response.Status,
@@ -66,7 +66,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		Length:  knownLength(response),
 		Body: &answerBody{
 			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
-			response: response, raw: raw, scrubbed: set.Reader(clean), redactions: redactions,
+			response: response, raw: raw, scrubbed: set.Reader(p.signed.read(clean)), redactions: redactions,
 			most: p.limits.MaxResponse(),
 		},
 	}, nil
@@ -92,6 +92,7 @@ func (b *Broker) transmit(ctx context.Context, p *plan, token map[string]secret.
 		return nil, err
 	}
 	defer wipeAdditions(add)
+	p.signed = newSigned(p.login.strategy, add)
 	return b.egress.Send(ctx, p.credential.destination(p.decision.Host, p.login), p.request, add, p.body.sent)
 }
 

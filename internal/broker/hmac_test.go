@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/policy"
+	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/standin"
 )
 
@@ -149,5 +151,34 @@ func TestHMACIsNotTheCallers(t *testing.T) {
 	}
 	if n := len(v.API.Seen()); n != 0 {
 		t.Errorf("%d requests went out", n)
+	}
+}
+
+// A signature that an upstream repeats is removed, wherever it repeats it: it
+// would let the caller send the same request past us.
+func TestSignatureIsScrubbed(t *testing.T) {
+	v := start(t, aivaulttest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		signature := r.Header.Get("X-Signature")
+		w.Header().Set("X-Request-Id", signature)
+		_, _ = io.WriteString(w, r.RequestURI+" "+signature+" "+strings.TrimPrefix(signature, "sha256="))
+	})})
+	acme(t, v, "key-0123456789", hmacSpec(api.HMACSpec{Sign: "{method}{target}"}))
+	call := get("acme/all", "/x?a=1")
+	answer, body, err := v.Invoke(call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := macOf("key-0123456789", []byte("GET/x?a=1"))
+	if sent := v.API.Seen()[0].Header.Get("X-Signature"); sent != want {
+		t.Fatalf("signed as %s, want %s", sent, want)
+	}
+	for where, text := range map[string]string{"body": body, "header": answer.Header.Get("X-Request-Id")} {
+		if strings.Contains(text, want[7:]) || !strings.Contains(text, secret.Redacted) {
+			t.Errorf("the %s is %q", where, text)
+		}
+	}
+	if outcome := aivaulttest.Events(v.Records(t), "call.finished"); len(outcome) == 1 && outcome[0]["redactions"] == nil {
+		t.Errorf("the outcome counts nothing: %v", outcome[0])
 	}
 }

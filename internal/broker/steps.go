@@ -39,8 +39,9 @@ type plan struct {
 	decision   policy.Decision
 	limits     *policy.Limits
 	body       body
-	over       string // key of the rate that has no room
-	note       string // of the outcome: what happened on the way
+	over       string  // key of the rate that has no room
+	note       string  // of the outcome: what happened on the way
+	signed     *signed // what signs the request as it was sent last; nil where nothing does
 }
 
 func (b *Broker) newPlan(who grant.Caller, call *api.Call, given egress.Body) *plan {
