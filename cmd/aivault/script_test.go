@@ -30,6 +30,8 @@ import (
 //	exits N PROGRAM ARGS…   run it and expect exactly this exit status
 //	standin [HOST…]         start an HTTPS API; sets STANDIN (address), STANDIN_PORT and STANDIN_CA (a
 //	                        file), and what makes a development build reach HOST there
+//	mutual [HOST…]          as standin, an API that wants a client certificate; sets MUTUAL_PORT and MUTUAL_CA,
+//	                        and writes certificates: anna, boris, ended and a stranger's (NAME.crt, NAME.key)
 //	plain                   start an API without TLS on this machine; sets PLAIN_PORT; it answers with the
 //	                        header fields that it received
 //	seen FILE               write the requests that it received to FILE
@@ -40,6 +42,15 @@ import (
 //	waitfor FILE TEXT       wait until FILE holds TEXT
 //	nowhere TEXT            no file in the home and no process of it holds TEXT
 //	shell LINE              run a line of sh
+//	idp                     start identity providers, and APIs that take their tokens
+//	browse FILE HOW         answer the page of consent whose address FILE shows: yes, no, and worse
+//	activate FILE yes|no    type the code that FILE shows, on another device
+//	expire                  end the access tokens that were given so far
+//	revoked N               expect so many tokens to have been given back
+//	hidden                  no token, code or client secret can be read anywhere
+//	cloud IDFILE SECRETFILE start services of AWS in eu-west-1 that check signatures, made with this key or one
+//	                        of a role; sets what makes a development build reach them, and BUCKET_PORT, where
+//	                        another S3 is
 //
 // The directory $DEV holds the programs built with the tag aivault_dev.
 func TestScripts(t *testing.T) {
@@ -52,6 +63,9 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": cmdExits, "standin": cmdStandin, "plain": cmdPlain, "seen": cmdSeen, "step": cmdStep,
 			"waitfor": cmdWaitFor, "waitrequest": cmdWaitRequest, "typing": cmdTyping, "nowhere": cmdNowhere, "shell": cmdShell,
+			"mutual": cmdMutual,
+			"cloud":  cmdCloud,
+			"idp":    cmdIDP, "browse": cmdBrowse, "activate": cmdActivate, "expire": cmdExpire, "revoked": cmdRevoked, "hidden": cmdHidden,
 		},
 	})
 }
@@ -243,6 +257,9 @@ func cmdSeen(ts *testscript.TestScript, neg bool, args []string) {
 	var b strings.Builder
 	for _, s := range apis(ts).api.Seen() {
 		fmt.Fprintf(&b, "%s %s\nHost: %s\n", s.Method, s.Target, s.Host)
+		if s.Client != nil {
+			fmt.Fprintf(&b, "client=%s\n", s.Client.Subject.CommonName)
+		}
 		var names []string
 		for name := range s.Header {
 			names = append(names, name)
@@ -337,6 +354,9 @@ func cmdNowhere(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // story is what belongs to one run of a script.
-type story struct{ api *standin.API }
+type story struct {
+	api *standin.API
+	idp *standin.IDP
+}
 
 func apis(ts *testscript.TestScript) *story { return ts.Value(apiKey{}).(*story) }
