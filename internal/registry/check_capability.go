@@ -75,6 +75,9 @@ func (p *Provider) checkCapability(c *Capability) error {
 			return fmt.Errorf("matchHeader %s is not of the form Name: value", quote(m))
 		}
 	}
+	if err := checkOperation(c); err != nil {
+		return err
+	}
 	if err := checkDefault(c); err != nil {
 		return err
 	}

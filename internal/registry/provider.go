@@ -111,7 +111,17 @@ type Capability struct {
 	WebSocket   bool     `json:"websocket,omitzero"`
 	IssuesToken []string `json:"issuesToken,omitzero"` // JSON pointers to new tokens in answers
 	MatchHeader []string `json:"matchHeader,omitzero"` // "Name: value" that the request must carry; of one name, any
-	Note        string   `json:"note,omitzero"`
+	// Operation splits an endpoint that several capabilities share: each
+	// admits the bodies that ask for what it names.
+	Operation *Operation `json:"operation,omitzero"`
+	Note      string     `json:"note,omitzero"`
+}
+
+// Operation is what a capability's bodies may ask for, in one of its two
+// forms.
+type Operation struct {
+	GraphQL []string `json:"graphql,omitzero"` // of query, mutation, subscription: what each operation of a document is
+	JSONRPC []string `json:"jsonrpc,omitzero"` // names of methods; one that ends in '*' is what begins so, and goes on
 }
 
 // Set is a name for several capabilities of a provider. Its id may be one of
