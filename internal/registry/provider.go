@@ -102,7 +102,7 @@ type Capability struct {
 	Description string   `json:"description"`
 	Access      string   `json:"access"` // read, write, admin, mixed; admin starts off
 	Methods     []string `json:"methods"`
-	Paths       []string `json:"paths"` // rules: /p covers p and below, =/p is p alone, * is one segment or part of one
+	Paths       []string `json:"paths"` // rules: /p covers p and below, =/p is p alone, * is one segment or part of one, %2F is an escaped slash
 	Hosts       []string `json:"hosts,omitzero"`
 	Logins      []string `json:"logins,omitzero"`
 	Default     *Default `json:"default,omitzero"`
@@ -114,7 +114,10 @@ type Capability struct {
 	// Operation splits an endpoint that several capabilities share: each
 	// admits the bodies that ask for what it names.
 	Operation *Operation `json:"operation,omitzero"`
-	Note      string     `json:"note,omitzero"`
+	// Overlaps are capabilities that admit some of this one's calls, too, and
+	// by narrower rules: of two that overlap, the broader one says so.
+	Overlaps []string `json:"overlaps,omitzero"`
+	Note     string   `json:"note,omitzero"`
 }
 
 // Operation is what a capability's bodies may ask for, in one of its two

@@ -175,6 +175,16 @@ func TestParse(t *testing.T) {
 		{`"=/v1/thing/*:go"`, `"/v1/../thing"`},
 		{`"=/v1/thing/*:go"`, `"/v1//thing"`},
 		{`"=/v1/thing/*:go"`, `"/v1/%2e%2e"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2f*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F/x"`},
+		{`"=/v1/thing/*:go"`, `"/v1/%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F.."`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F.%2Fx"`},
+		{`"=/v1/thing/*:go"`, `"/v1/..%2Fx"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%252F*"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a;b"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a?b"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a\\b"`},
@@ -186,6 +196,8 @@ func TestParse(t *testing.T) {
 		{`"default": {"method": "GET", "path": "/v1/things"}`, `"default": {"path": "/v1/*"}`},
 		{`"X-Op: Read"`, `"X-Op"`},
 		{`"/token"]`, `"token"]`},
+		{`"sensitive": true`, `"overlaps": ["things"]`},
+		{`"sensitive": true`, `"overlaps": ["acme/things", "acme/things"]`},
 		{`"id": "acme/all"`, `"id": "all"`},
 		{`"id": "acme/all"`, `"name": "acme/all"`},
 		{`"All of it."`, `""`},
@@ -250,6 +262,11 @@ func TestParse(t *testing.T) {
 		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "openai/models"]`, "no capability"},
 		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/all"`, "default is no member"},
 		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/things-write"`, "complete default call"},
+		{`"sensitive": true`, `"overlaps": ["acme/thing"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/all"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/things-write"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/things"]`, ""},
+		{`"=/v1/thing/*:go"`, `"=/v1/thing/@*%2F*/a%2F.*"`, ""},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["a"], "default": "b"`, "not one of the values"},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "default": "a"`, "not one of the values"},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "values": ["a"]`, "either"},
@@ -303,6 +320,8 @@ func FuzzParse(f *testing.F) {
 	schema := compileSchema(f)
 	f.Add([]byte(good))
 	f.Add([]byte(strings.Replace(good, `"/v1/things", "=`, `"/v1/[x]@!$&'()+,:~/", "=`, 1)))
+	f.Add([]byte(strings.Replace(good, `"/v1/things", "=`, `"/v1/*%2F.a/*%2F*", "=`, 1)))
+	f.Add([]byte(strings.Replace(good, `"sensitive": true`, `"overlaps": ["acme/things"]`, 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse(data)
 		if err != nil {
