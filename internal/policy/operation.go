@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -33,6 +32,14 @@ type Operation struct {
 
 // String names the operation: "GraphQL query", "JSON-RPC eth_call".
 func (o *Operation) String() string { return o.kind + " " + strings.Join(o.names, " and ") }
+
+// InWords names the operation within a sentence.
+func (o *Operation) InWords() string {
+	if o.kind == kindGraphQL {
+		return "a " + o.String()
+	}
+	return "the JSON-RPC method " + strings.Join(o.names, " and ")
+}
 
 // OperationRule is what operations a capability admits, compiled. A nil rule
 // admits every body, unread.
@@ -69,8 +76,16 @@ func CompileOperation(o *registry.Operation) (*OperationRule, error) {
 	return &OperationRule{kindJSONRPC, slices.Clone(o.JSONRPC)}, nil
 }
 
-// String names what the rule admits: "GraphQL query".
-func (p *OperationRule) String() string { return p.kind + " " + listNames(p.names) }
+// String names what the rule admits, within a sentence: "a GraphQL query".
+func (p *OperationRule) String() string {
+	switch {
+	case p.kind == kindGraphQL:
+		return "a GraphQL " + strings.Join(p.names, " or ")
+	case len(p.names) == 1:
+		return "the JSON-RPC method " + p.names[0]
+	}
+	return "the JSON-RPC methods " + listNames(p.names)
+}
 
 // Names lists what the rule admits, each in words; none for a nil rule, which
 // admits everything.
@@ -185,11 +200,11 @@ func (p *OperationRule) Read(r *Request, body []byte) (*Operation, error) {
 // Refuse is the violation of a call that asks for an operation which the
 // capability does not admit.
 func (p *OperationRule) Refuse(capability string, o *Operation) error {
-	return api.Errorf(api.PolicyViolation, "%s takes %s, not %s", capability, p, o).
+	return api.Errorf(api.PolicyViolation, "%s takes %s, not %s", capability, p, o.InWords()).
 		WithHint("aivault capability describe %s", capability)
 }
 
 // jsonError is what strictjson found, without the package that found it.
 func (p *OperationRule) jsonError(err error) error {
-	return p.untold("%s", fmt.Sprint("in its body ", err))
+	return p.untold("in its body %s", err.Error())
 }
