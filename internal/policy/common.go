@@ -6,6 +6,37 @@ import (
 	"strings"
 )
 
+// Overlaps says whether some call is admitted by both capabilities, whatever
+// their hosts and whether they are off: as Admits says, and by what they want
+// of bodies.
+func (c *Capability) Overlaps(d *Capability) bool {
+	return slices.ContainsFunc(c.Methods, func(m string) bool { return slices.Contains(d.Methods, m) }) &&
+		c.Operation.Meets(d.Operation) && headersMeet(c.MatchHeader, d.MatchHeader) &&
+		slices.ContainsFunc(c.Paths, func(p PathRule) bool { return slices.ContainsFunc(d.Paths, p.Meets) })
+}
+
+// headersMeet says whether a request can satisfy both lists of headers: of
+// each name that both have, one value has to be in both.
+func headersMeet(a, b []string) bool {
+	for _, line := range a {
+		name, _, _ := strings.Cut(line, ": ")
+		both, shared := false, false
+		for _, other := range b {
+			if n, value, _ := strings.Cut(other, ": "); SameHeader(n, name) {
+				both = true
+				shared = shared || slices.ContainsFunc(a, func(l string) bool {
+					n, v, _ := strings.Cut(l, ": ")
+					return SameHeader(n, name) && v == value
+				})
+			}
+		}
+		if both && !shared {
+			return false
+		}
+	}
+	return true
+}
+
 // Meets says whether some path is admitted by both rules.
 func (p PathRule) Meets(q PathRule) bool {
 	_, ok := p.meet(&q)

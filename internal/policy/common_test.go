@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"moldable.sh/aivault/internal/registry"
 )
 
 func rule(t testing.TB, s string) PathRule {
@@ -75,6 +77,47 @@ func TestCommon(t *testing.T) {
 	var zero PathRule
 	if zero.Meets(rule(t, "/")) || rule(t, "/").Meets(zero) {
 		t.Error("the zero rule meets another")
+	}
+}
+
+func TestOverlaps(t *testing.T) {
+	capability := func(text string) *Capability {
+		words := strings.Fields(text)
+		c, err := Compile("acme/a", "acme", []string{"a.test"}, strings.Split(words[0], ","), strings.Split(words[1], ","))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range words[2:] {
+			if name, value, header := strings.Cut(w, ":"); header {
+				c.MatchHeader = append(c.MatchHeader, name+": "+value)
+			} else if c.Operation, err = CompileOperation(&registry.Operation{GraphQL: strings.Split(w, ",")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return c
+	}
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"GET /v1", "GET,POST /v1/x", true},
+		{"GET /v1", "POST /v1/x", false},
+		{"GET =/v1", "GET =/v2,/v1/x", false},
+		{"GET =/v1,/v3", "GET =/v2,/v3/x", true},
+		{"POST =/ X-Op:A X-Op:B", "POST =/ X-Op:C X-Op:B", true},
+		{"POST =/ X-Op:A X-Op:B", "POST =/ x_op:C", false},
+		{"POST =/ X-Op:A", "POST =/", true},
+		{"POST =/ X-Op:A X-Kind:1", "POST =/ X-Op:A", true},
+		{"POST =/ X-Op:A X-Kind:1", "POST =/ X-Op:A X-Kind:2", false},
+		{"POST =/ X-Op:A", "POST =/ X-Kind:2", true},
+		{"POST =/ query", "POST =/ mutation", false},
+		{"POST =/ query,subscription", "POST =/ mutation,subscription", true},
+		{"POST =/ query", "POST =/", true},
+	} {
+		a, b := capability(c.a), capability(c.b)
+		if a.Overlaps(b) != c.want || b.Overlaps(a) != c.want {
+			t.Errorf("%s and %s: %v %v", c.a, c.b, a.Overlaps(b), b.Overlaps(a))
+		}
 	}
 }
 
