@@ -13,6 +13,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type Broker struct {
 	clock   func() time.Time
 	refusal error
 	bodies  bodies
+	parsing chan struct{} // one for each operation that is being read
 	catalog *catalog
 	scrub   *scrubber
 	running *running
@@ -58,6 +60,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		vault: cfg.Vault, egress: cfg.Egress, quota: cfg.Quota, clock: cfg.Clock, refusal: cfg.Refuse,
+		parsing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
 	}

@@ -140,6 +140,11 @@ func (c *catalog) capability(id string) *capability {
 	compiled.alone = &target{id: id, provider: compiled.provider, members: []*capability{compiled}}
 	compiled.policy, compiled.err = policy.CompileTemplate(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
 	if compiled.err == nil {
+		compiled.policy.Operation, compiled.err = policy.CompileOperation(def.Operation)
+	}
+	if compiled.err != nil {
+		compiled.policy = nil
+	} else {
 		compiled.policy.MatchHeader = def.MatchHeader
 		if def.Default != nil {
 			compiled.policy.DefaultMethod, compiled.policy.DefaultPath = def.Default.Method, def.Default.Path
