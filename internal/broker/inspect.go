@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/policy"
@@ -49,8 +47,7 @@ func (b *body) settle(r *api.Request) []api.Header {
 			return r.Headers
 		}
 	}
-	// JSON as most upstreams take it: strictness is for what aivault reads.
-	if !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+	if !policy.LooksLikeJSON(text) {
 		return r.Headers
 	}
 	return append(r.Headers[:len(r.Headers):len(r.Headers)], api.Header{Name: "Content-Type", Value: "application/json"})

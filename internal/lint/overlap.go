@@ -15,7 +15,8 @@ func overlaps(all []capability) []Problem {
 	var problems []Problem
 	for _, less := range all {
 		for _, more := range all {
-			if !implies(less.Access, more.Access) || !share(less.hosts, more.hosts) || !share(less.places, more.places) {
+			if !implies(less.Access, more.Access) || !share(less.hosts, more.hosts) || !share(less.places, more.places) ||
+				!less.policy.Operation.Meets(more.policy.Operation) {
 				continue
 			}
 			if method, rule := covered(less, more); rule != "" {
