@@ -241,6 +241,9 @@ func (o *provided) call(t *testing.T) {
 	if e.path != "" {
 		call.Request.Path = e.path
 	}
+	if e.body != "" {
+		call.Request.Body = &e.body
+	}
 	before := len(o.v.API.Seen())
 	if _, _, err := o.v.Invoke(call); err != nil {
 		t.Errorf("%s: %v", c.ID, err)
