@@ -10,7 +10,7 @@ import "moldable.sh/aivault/internal/secret"
 
 // Version is sent as Aivault-Api with every answer. It is raised by each
 // addition; nothing is ever taken away.
-const Version = 2
+const Version = 3
 
 // Header names of the daemon's own. An upstream's Aivault-* headers are
 // dropped, and a caller's are refused inside a request.
@@ -220,6 +220,9 @@ type Allowed struct {
 	Hosts        []string `json:"hosts"`
 	Methods      []string `json:"methods"`
 	PathPrefixes []string `json:"pathPrefixes"` // as written in rules: /p, =/p, with * inside a segment
+	// Operations are what a body may ask for: "GraphQL query", "JSON-RPC eth_call".
+	// Absent where the body is not read.
+	Operations []string `json:"operations,omitzero"`
 }
 
 // CapabilityCall shows how the capability is called.

@@ -48,6 +48,7 @@ func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
 		for _, rule := range p.Paths {
 			d.Allowed.PathPrefixes = append(d.Allowed.PathPrefixes, rule.String())
 		}
+		d.Allowed.Operations = p.Operation.Names()
 	}
 	if c.entry != nil {
 		d.Access, d.Description = c.entry.Access, c.entry.Description
@@ -90,8 +91,15 @@ func (v *viewer) describeSet(t *target) api.CapabilityDetail {
 	if t.entry != nil {
 		d.Description = t.entry.Description
 	}
+	told := !slices.ContainsFunc(t.members, func(c *capability) bool { return c.policy == nil || c.policy.Operation == nil })
+	if d.Allowed.Operations = nil; told {
+		d.Allowed.Operations = []string{}
+	}
 	for _, one := range t.members {
 		m := v.describeOne(one)
+		if told {
+			d.Allowed.Operations = union(d.Allowed.Operations, m.Allowed.Operations)
+		}
 		if m.Access != d.Access {
 			d.Access = "mixed"
 		}
