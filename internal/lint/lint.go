@@ -77,6 +77,11 @@ func compile(p *registry.Provider, beside *registry.Registry) ([]capability, []P
 			problems = append(problems, Problem{c.ID, api.AsError(err).Message})
 			continue
 		}
+		if c.policy.Slashes() {
+			own := *rules
+			own.Slashes = true
+			c.rules = &own
+		}
 		c.policy.MatchHeader = c.MatchHeader
 		if c.policy.Operation, err = policy.CompileOperation(c.Operation); err != nil {
 			problems = append(problems, Problem{c.ID, api.AsError(err).Message})

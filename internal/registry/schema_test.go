@@ -201,7 +201,7 @@ func TestParse(t *testing.T) {
 		{`"id": "acme/all"`, `"id": "all"`},
 		{`"id": "acme/all"`, `"name": "acme/all"`},
 		{`"All of it."`, `""`},
-		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things"]`},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": []`},
 		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "acme/things"]`},
 		{`"members": ["acme/things", "acme/things-write"], "default": "acme/things"`, `"members": ["acme/things", "acme/things-write"], "default": "x"`},
 		{`"pattern": "^[a-z0-9-]+$"`, `"pattern": "^[a-z0-9-]+$", "default": "a"`},
