@@ -91,7 +91,9 @@ func meet(a, b *capability) *meeting {
 			if !ok {
 				continue
 			}
-			m.path = path
+			if m.path == "" {
+				m.path = path
+			}
 			switch mine, others := p.Specificity(), q.Specificity(); {
 			case mine > others:
 				m.first = path
