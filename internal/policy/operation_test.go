@@ -8,6 +8,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/parser"
 	"pgregory.net/rapid"
 
 	"moldable.sh/aivault/internal/api"
@@ -244,6 +246,36 @@ func TestJSONRPCOperations(t *testing.T) {
 	} {
 		o, err := rule.Read(r, []byte(body))
 		untellable(t, body, o, err)
+	}
+}
+
+// Whatever a parser and the scanner find has to be the same.
+func TestTheScannerHasToAgree(t *testing.T) {
+	parsed := func(document string) *ast.QueryDocument {
+		d, err := parser.ParseQuery(&ast.Source{Input: document})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	for _, c := range []struct {
+		found  definitions
+		parsed *ast.QueryDocument
+		want   bool
+	}{
+		{definitions{[]string{"query"}, 0}, parsed("{ a }"), true},
+		{definitions{[]string{"query", "mutation"}, 1}, parsed("{ a } fragment F on T { a } mutation { b }"), true},
+		{definitions{[]string{"query"}, 0}, parsed("mutation { a }"), false},
+		{definitions{[]string{"query"}, 0}, parsed("{ a } mutation { b }"), false},
+		{definitions{[]string{"query", "mutation"}, 0}, parsed("{ a }"), false},
+		{definitions{[]string{"mutation", "query"}, 0}, parsed("{ a } mutation { b }"), false},
+		{definitions{[]string{"query"}, 0}, parsed("{ a } fragment F on T { a }"), false},
+		{definitions{[]string{"query"}, 1}, parsed("{ a }"), false},
+		{definitions{}, nil, false},
+	} {
+		if c.found.agrees(c.parsed) != c.want {
+			t.Errorf("%+v", c)
+		}
 	}
 }
 
