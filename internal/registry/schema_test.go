@@ -123,6 +123,17 @@ func TestParse(t *testing.T) {
 	if _, err := Parse(edit(t, `https://id.acme.test/token`, `https://{shop}.acme.test/token`)); err != nil {
 		t.Fatal(err)
 	}
+	for _, good := range []string{
+		`"methods": ["POST"], "operation": {"graphql": ["query", "mutation", "subscription"]}`, `"methods": ["POST"], "operation": {"jsonrpc": ["a", "a*", "eth_get*", "a.b:c-D_9"]}`,
+	} {
+		file := edit(t, `"methods": ["POST", "DELETE"]`, good)
+		if _, err := Parse(file); err != nil {
+			t.Error(err)
+		}
+		if err := schemaSays(t, schema, file); err != nil {
+			t.Error(err)
+		}
+	}
 	// Bad files that both judges refuse.
 	for _, c := range [][2]string{
 		{`"schemaVersion": 1`, `"schemaVersion": 2`},
@@ -197,6 +208,20 @@ func TestParse(t *testing.T) {
 		{`"X-Op: Read"`, `"X-Op"`},
 		{`"/token"]`, `"token"]`},
 		{`"sensitive": true`, `"overlaps": ["things"]`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST", "DELETE"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["GET"]`, `"methods": ["GET"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["GET"]`, `"methods": ["GET", "POST"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": []}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["query"], "jsonrpc": ["a"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["Query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["query", "query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["*"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a*b"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a b"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a", "a"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"rest": ["a"]}`},
+		{`"methods": ["GET"]`, `"methods": ["POST"], "operation": {"graphql": ["query", "mutation"]}`},
 		{`"sensitive": true`, `"overlaps": ["acme/things", "acme/things"]`},
 		{`"id": "acme/all"`, `"id": "all"`},
 		{`"id": "acme/all"`, `"name": "acme/all"`},
