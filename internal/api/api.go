@@ -207,7 +207,8 @@ type CapabilityDetail struct {
 	Ready       bool            `json:"ready"`
 	Off         bool            `json:"off,omitzero"`
 	Reason      string          `json:"reason,omitzero"`
-	Members     []string        `json:"members,omitzero"` // of a set
+	Members     []string        `json:"members,omitzero"`  // of a set
+	Overlaps    []string        `json:"overlaps,omitzero"` // capabilities that admit some of its calls, too
 	Allowed     Allowed         `json:"allowed"`
 	Call        CapabilityCall  `json:"call"`
 	Setup       CapabilitySetup `json:"setup"`

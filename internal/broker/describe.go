@@ -31,7 +31,9 @@ func (v *viewer) describe(id string) (api.CapabilityDetail, error) {
 	case t.set:
 		return v.describeSet(t), nil
 	}
-	return v.describeOne(t.members[0]), nil
+	d := v.describeOne(t.members[0])
+	d.Overlaps = v.overlaps(t.members[0])
+	return d, nil
 }
 
 func (v *viewer) describeOne(c *capability) api.CapabilityDetail {

@@ -172,7 +172,9 @@ func (b *Broker) canonicalise(_ context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	p.request, err = policy.Canonicalise(method, target, p.body.settle(&p.call.Request), p.target.provider.rules)
+	rules := p.target.provider.rules
+	rules.Slashes = p.target.slashes()
+	p.request, err = policy.Canonicalise(method, target, p.body.settle(&p.call.Request), rules)
 	return err
 }
 

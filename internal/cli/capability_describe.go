@@ -54,6 +54,9 @@ func capabilityTable(d api.CapabilityDetail) *table {
 	if len(d.Members) > 0 {
 		rows(t, "Members", "-", d.Members)
 	}
+	if len(d.Overlaps) > 0 {
+		rows(t, "Overlaps", "-", d.Overlaps)
+	}
 	if d.Credential != "" {
 		t.row("Credential", d.Credential)
 	}

@@ -70,7 +70,7 @@ func compile(p *registry.Provider, beside *registry.Registry) ([]capability, []P
 	for i := range p.Capabilities {
 		c := capability{Capability: &p.Capabilities[i], rules: rules, hosts: p.HostsOf(&p.Capabilities[i])}
 		for _, l := range p.LoginsOf(c.Capability) {
-			c.places = append(c.places, l.UpstreamPathPrefix+l.Auth.PrefixTemplate)
+			c.places = append(c.places, l.Place())
 		}
 		var err error
 		if c.policy, err = policy.CompileTemplate(c.ID, p.ID, c.hosts, c.Methods, c.Paths); err != nil {

@@ -177,6 +177,9 @@ func (p *Provider) LoginsOf(c *Capability) []*Login {
 	return out
 }
 
+// Place is what the login puts before the path of a call.
+func (l *Login) Place() string { return l.UpstreamPathPrefix + l.Auth.PrefixTemplate }
+
 func (p *Provider) login(id string) *Login {
 	for i := range p.Logins {
 		if p.Logins[i].ID == id {
