@@ -1,10 +1,14 @@
 package egress
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -108,4 +112,42 @@ func TestEscapedSlashByteForByte(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzTarget: what policy judged is what a server receives, segment for
+// segment, with an escaped '/' and without.
+func FuzzTarget(f *testing.F) {
+	for _, s := range []string{"/a%2Fb/c?d=%2F", "/a%2f.b%2F..c", "/v1/models/", "/caf%c3%a9%2f%20x", "/a%2F%2e%2e", "/a:b;c%2F", "/%2F"} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, slashes bool) {
+		r, err := policy.Canonicalise("GET", text, nil, policy.Rules{Slashes: slashes})
+		if err != nil {
+			return
+		}
+		target, err := wireTarget(Destination{}, r, Additions{})
+		if err != nil {
+			t.Fatalf("%q passed and cannot be sent: %v", r.Target(), err)
+		}
+		var wire strings.Builder
+		req := &http.Request{Method: "GET", URL: target.url("https", "h"), Host: "h", Header: http.Header{}}
+		if err := req.Write(&wire); err != nil {
+			t.Fatalf("%q passed and cannot be sent: %v", r.Target(), err)
+		}
+		read, err := http.ReadRequest(bufio.NewReader(strings.NewReader(wire.String())))
+		if err != nil || read.RequestURI != r.Target() {
+			t.Fatalf("judged %q, sent %q: %v", r.Target(), wire.String(), err)
+		}
+		path, _, _ := strings.Cut(read.RequestURI, "?")
+		segs := strings.Split(path, "/")[1:]
+		for i := range segs {
+			if segs[i], err = url.PathUnescape(segs[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(segs, r.Segments()) {
+			t.Fatalf("judged %q, received %q", r.Segments(), segs)
+		}
+	})
 }

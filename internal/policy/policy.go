@@ -28,8 +28,8 @@ type Request struct {
 	path     string
 	query    string
 	hasQuery bool
-	segments []string
 	slashed  bool // a segment holds an escaped '/'
+	segments []string
 	headers  []api.Header
 }
 
