@@ -403,13 +403,17 @@ func TestAMemberIsChosenByTheVaultOfTheBodysEnd(t *testing.T) {
 			t.Run(name+" "+id, func(t *testing.T) {
 				v := graphed(t, aivaulttest.Options{})
 				g := gate{make(chan struct{}), make(chan struct{})}
-				done := make(chan error)
+				done := make(chan error, 1)
 				go func() {
 					body := egress.Body{Reader: io.MultiReader(strings.NewReader(aMutation[:9]), g, strings.NewReader(aMutation[9:])), Length: -1}
 					_, _, err := do(&v.Process, aivaulttest.Agent(), typed(id, "/graphql"), body)
 					done <- err
 				}()
-				<-g.reached
+				select {
+				case <-g.reached:
+				case err := <-done:
+					t.Fatalf("it ended before its body did: %v", err)
+				}
 				want := change(t, v)
 				before := len(v.API.Seen())
 				if name == "only the other is granted" && id == "graph/all-mutation" {
@@ -439,13 +443,17 @@ func TestAGrantThatEndsBeforeTheBodyTells(t *testing.T) {
 			return nil
 		})
 		g := gate{make(chan struct{}), make(chan struct{})}
-		done := make(chan error)
+		done := make(chan error, 1)
 		go func() {
 			body := egress.Body{Reader: io.MultiReader(strings.NewReader(aQuery[:9]), g, strings.NewReader(aQuery[9:])), Length: -1}
 			_, _, err := do(&v.Process, aivaulttest.Agent(), typed(id, "/graphql"), body)
 			done <- err
 		}()
-		<-g.reached
+		select {
+		case <-g.reached:
+		case err := <-done:
+			t.Fatalf("%s ended before its body did: %v", id, err)
+		}
 		ahead.Add(int64(2 * time.Hour))
 		close(g.open)
 		if err := <-done; api.CodeOf(err) != api.CapabilityNotFound {
