@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +230,7 @@ func TestAnOlderDaemonIsNamed(t *testing.T) {
 			if e := api.AsError(err); e.Code != api.InvalidRequest || e.Hint != "aivault daemon restart" || !strings.Contains(e.Message, "older") {
 				t.Errorf("%s, refused with %d: %v", r.want, f.status, err)
 			}
-			s.answer("2", f.status, string(body))
+			s.answer(strconv.Itoa(api.Version), f.status, string(body))
 			if err := r.ask(t.Context(), c); api.AsError(err).Message != f.message {
 				t.Errorf("%s, refused with %d by a daemon of this version: %v", r.want, f.status, err)
 			}

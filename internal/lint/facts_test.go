@@ -252,7 +252,10 @@ func TestNothingThatWritesIsReachedByReading(t *testing.T) {
 						slashes.Slashes = true
 						q := request(method, path, headers, slashes)
 						// For the facts an escaped slash is a character like others.
-						plain := request(method, strings.ReplaceAll(path, "%2F", "-"), headers, slashes)
+						plain := q
+						if strings.Contains(path, "%2F") {
+							plain = request(method, strings.ReplaceAll(path, "%2F", "-"), headers, slashes)
+						}
 						if q == nil || !changes(e, method) || readsBest(endpoints, e, plain, header) {
 							continue
 						}
