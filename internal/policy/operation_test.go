@@ -118,6 +118,7 @@ func TestDocumentsThatCouldBeReadInTwoWays(t *testing.T) {
 		// Strings that end early for some.
 		"{ a(b: \"x\n\") }", "{ a(b: \"x) }", "{ a(b: \"\\x\") }", "{ a(b: \"\\u12\") }", "{ a(b: \"\\u{22}\") }", "{ a(b: \"\\\n\") }", "{ a(b: \"\\", "{ a(b: \"x\"\"y\") }",
 		"{ a(b: \"\"\"x) }", "{ a(b: \"\"\"\") }", "{ a(b: \"\"\"\"\"\") }", "{ a(b: \"\"\"x\"\"\"\") }", "{ a(b: \"\"\"\"x\"\"\") }", "{ a(b: \"\"\"x\\\"\"\"y\"\"\") }", "{ a(b: \"\"\"x\\\\\"\"\") }", "{ a(b: [\"\"\"\"x\"]) }", "{ a(b: \"\"\"x\"\"",
+		"{ a(b: [\"x\"\"y\"]) }", "{ a(b: [\"\" \"\"\"\"]) }", "{ a(b: \"\"\"x\\\"\"\") } # \"\"\") }",
 		// Two readings, for who has block strings and who has none.
 		`query a { a(b: ["""x" ] ) { id } } mutation m { evil } # """]) { id } }`,
 		`query a { a(b: ["""x" ] ) { id } } fragment m on M { evil } # """]) { id } }`,
