@@ -62,7 +62,7 @@ func preparations() map[string]string {
 		"aivault markdown":      "aivault secrets create --name GITHUB_TOKEN",
 		"aivault registry lint": "aivault registry show linear --json >acme.json",
 		"aivault registry test": "aivault registry show linear --json >acme.json\n" +
-			"echo 'allow POST api.linear.app /graphql linear/graphql' >acme.txt",
+			"echo 'allow POST api.linear.app /graphql linear/graphql-query body:{\"query\":\"{ a }\"}' >acme.txt",
 		"aivault rotate-master":        "aivault init",
 		"aivault secrets attach-group": "aivault secrets create --name GITHUB_TOKEN",
 		"aivault secrets detach-group": "aivault secrets create --name GITHUB_TOKEN\n" +

@@ -89,7 +89,7 @@ func newMachine(t *testing.T) *machine {
 	m.root("chown", operatorUser+":"+sharedGroup, run)
 	must(t, os.Chmod(run, 0o750))
 
-	m.api, err = standin.Start(nil, "api.openai.com")
+	m.api, err = standin.Start(nil, "api.openai.com", "api.github.com")
 	must(t, err)
 	t.Cleanup(m.api.Close)
 	must(t, os.WriteFile(filepath.Join(dir, "ca.pem"), m.api.CAPEM(), 0o644))
@@ -150,9 +150,10 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 
 func (m *machine) bin(build, prog string) string { return filepath.Join(m.bins, build, prog) }
 
-// dev is the environment in which api.openai.com is the stand-in.
+// dev is the environment in which the stand-in plays the APIs.
 func (m *machine) dev() []string {
-	return []string{"AIVAULT_DEV_RESOLVE=api.openai.com=" + m.api.Addr().String(), "AIVAULT_DEV_CA_CERT_PATH=" + filepath.Join(m.dir, "ca.pem")}
+	at := m.api.Addr().String()
+	return []string{"AIVAULT_DEV_RESOLVE=api.openai.com=" + at + ",api.github.com=" + at, "AIVAULT_DEV_CA_CERT_PATH=" + filepath.Join(m.dir, "ca.pem")}
 }
 
 func (m *machine) shared() []string {

@@ -7,6 +7,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/policy"
 	"moldable.sh/aivault/internal/vault"
@@ -69,7 +70,7 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 	if err != nil {
 		return list, err
 	}
-	_, err = a.update(ctx, who, audit.PolicySet, func(tx *vault.Tx) error {
+	snap, err := a.update(ctx, who, audit.PolicySet, func(tx *vault.Tx) error {
 		list.Policies = []api.Policy{}
 		all := a.known(tx.State)
 		if err := a.oneCapability(all, r.Capability); err != nil {
@@ -101,6 +102,9 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 		recordPolicy(tx, all, r.Capability)
 		return a.startCounting(ctx, counted, tx.State)
 	})
+	if err == nil && len(list.Policies) > 0 {
+		list.Overlaps = broker.Overlapping(a.registry, snap, r.Capability)
+	}
 	return list, err
 }
 

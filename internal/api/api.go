@@ -210,7 +210,8 @@ type CapabilityDetail struct {
 	Ready       bool            `json:"ready"`
 	Off         bool            `json:"off,omitzero"`
 	Reason      string          `json:"reason,omitzero"`
-	Members     []string        `json:"members,omitzero"` // of a set
+	Members     []string        `json:"members,omitzero"`  // of a set
+	Overlaps    []string        `json:"overlaps,omitzero"` // capabilities that admit some of its calls, too
 	Allowed     Allowed         `json:"allowed"`
 	Call        CapabilityCall  `json:"call"`
 	Setup       CapabilitySetup `json:"setup"`
@@ -226,6 +227,9 @@ type Allowed struct {
 	Hosts        []string `json:"hosts"`
 	Methods      []string `json:"methods"`
 	PathPrefixes []string `json:"pathPrefixes"` // as written in rules: /p, =/p, with * inside a segment
+	// Operations are what a body may ask for: "GraphQL query", "JSON-RPC eth_call".
+	// Absent where the body is not read.
+	Operations []string `json:"operations,omitzero"`
 }
 
 // CapabilityCall shows how the capability is called.

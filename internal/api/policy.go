@@ -47,6 +47,9 @@ type PolicyChange struct {
 // DELETE /aivault/policies/ID with the one policy that they are about.
 type PolicyList struct {
 	Policies []Policy `json:"policies"`
+	// Overlaps, of POST alone, are capabilities that are on and admit some of
+	// the same calls: the limits are not theirs.
+	Overlaps []string `json:"overlaps,omitzero"`
 }
 
 // Switch turns the capabilities that Pattern matches on or off. Of several

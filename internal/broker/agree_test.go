@@ -44,7 +44,7 @@ func TestExplainAndInvokeAgree(t *testing.T) {
 			t.Errorf("%q came up %d times of %d", code, count, n)
 		}
 	}
-	for _, step := range []string{"request", "capability", "canonical request", "member", "enabled", "credential", "rules", "policy", "query", "body size", "body fields", "rate", "instead"} {
+	for _, step := range []string{"request", "capability", "canonical request", "member", "enabled", "credential", "rules", "policy", "query", "body size", "operation", "body fields", "rate", "instead"} {
 		if seen[0].steps[step]+seen[1].steps[step] == 0 {
 			t.Errorf("nothing failed at %q", step)
 		}
@@ -161,7 +161,7 @@ func manyAccounts(t *testing.T, v *aivaulttest.Aivault) {
 	})
 }
 
-var patterns = []string{"*", "acme/*", "openai/*", "acme/items", "acme/item", "*-read", "github/repos-*", "openai/models", "acme/all"}
+var patterns = []string{"*", "acme/*", "openai/*", "acme/items", "acme/item", "*-read", "github/repos-*", "github/graphql-query", "openai/models", "acme/all"}
 
 // shuffleState sets switches, grants, bindings and the default anew.
 func shuffleState(t *testing.T, v *aivaulttest.Aivault, rng *rand.Rand) {
@@ -247,6 +247,7 @@ func anyCall(rng *rand.Rand) api.Call {
 		like := pick(rng,
 			get("acme/item", "/items/1"), get("acme/item", "/items/2"), get("acme/items", "/items"), get("acme/*", "/items/1"), get("acme/all", "/other"),
 			get("openai/models", "/v1/models"), get("openai/*", "/v1/models"), get("github/repos", "/repos/a/b"), post("acme/write", "/items", `{"model":"small"}`),
+			anyOperation(rng),
 		)
 		c.Capability, c.Request = like.Capability, like.Request
 	}
@@ -275,9 +276,15 @@ func anyCall(rng *rand.Rand) api.Call {
 	return c
 }
 
+// anyOperation is a call whose body says what it is.
+func anyOperation(rng *rand.Rand) api.Call {
+	return post(pick(rng, "github/graphql", "github/graphql", "github/graphql-query", "github/graphql-mutation", "github/*", "github/graphql-*"), "/graphql",
+		pick(rng, aQuery, aQuery, aMutation, aMutation, aBoth, `{}`, `[]`, `{"query":"{ a }","extensions":{}}`))
+}
+
 // anyBody makes the same body each time that it is asked.
 func anyBody(rng *rand.Rand) func() egress.Body {
-	text := pick(rng, "", "{}", `{"model":"small"}`, `{"model":"large"}`, strings.Repeat("x", 21), strings.Repeat("x", 61))
+	text := pick(rng, "", "{}", aQuery, aMutation, `{"model":"small"}`, `{"model":"large"}`, strings.Repeat("x", 21), strings.Repeat("x", 61))
 	switch rng.IntN(6) {
 	case 0:
 		return func() egress.Body { return known(text) }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ type Broker struct {
 	refusal error
 	bodies  bodies
 	nonces  auth.Nonces
+	parsing chan struct{} // one for each operation that is being read
 	catalog *catalog
 	scrub   *scrubber
 	running *running
@@ -64,6 +66,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		vault: cfg.Vault, egress: cfg.Egress, quota: cfg.Quota, clock: cfg.Clock, refusal: cfg.Refuse,
+		parsing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
 	}

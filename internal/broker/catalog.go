@@ -151,6 +151,9 @@ func (c *catalog) capability(id string) *capability {
 	compiled.alone = &target{id: id, provider: compiled.provider, members: []*capability{compiled}}
 	compiled.policy, compiled.err = policy.CompileTemplate(id, entry.ID, compiled.hosts, def.Methods, def.Paths)
 	if compiled.err == nil {
+		compiled.policy.Operation, compiled.err = policy.CompileOperation(def.Operation)
+	}
+	if compiled.err == nil {
 		compiled.issued, compiled.err = policy.CompileIssued(id, def.IssuesToken)
 	}
 	if compiled.err != nil {

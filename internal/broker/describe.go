@@ -31,7 +31,9 @@ func (v *viewer) describe(id string) (api.CapabilityDetail, error) {
 	case t.set:
 		return v.describeSet(t), nil
 	}
-	return v.describeOne(t.members[0]), nil
+	d := v.describeOne(t.members[0])
+	d.Overlaps = v.overlaps(t.members[0])
+	return d, nil
 }
 
 func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
@@ -49,6 +51,7 @@ func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
 			d.Allowed.PathPrefixes = append(d.Allowed.PathPrefixes, rule.String())
 		}
 		d.IssuesToken = c.issued.Pointers()
+		d.Allowed.Operations = p.Operation.Names()
 	}
 	if c.entry != nil {
 		d.Access, d.Description = c.entry.Access, c.entry.Description
@@ -91,8 +94,15 @@ func (v *viewer) describeSet(t *target) api.CapabilityDetail {
 	if t.entry != nil {
 		d.Description = t.entry.Description
 	}
+	told := !slices.ContainsFunc(t.members, func(c *capability) bool { return c.policy == nil || c.policy.Operation == nil })
+	if d.Allowed.Operations = nil; told {
+		d.Allowed.Operations = []string{}
+	}
 	for _, one := range t.members {
 		m := v.describeOne(one)
+		if told {
+			d.Allowed.Operations = union(d.Allowed.Operations, m.Allowed.Operations)
+		}
 		if m.Access != d.Access {
 			d.Access = "mixed"
 		}

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/policy"
@@ -21,12 +19,16 @@ import (
 type body struct {
 	given egress.Body // beside the text of the call itself
 	sent  egress.Body // as it goes out, bounded
-	whole []byte      // all of given, once a policy had to see it
+	whole []byte      // all of given, once it had to be seen
 	begun bool        // given was read from for it
 	read  bool        // whole is there
+	bytes []byte      // the text of the call, once it had to be seen
 	held  int64       // of what inspected bodies may take up in memory
 	signs bool        // the login signs it
 }
+
+// atHand says whether nobody has to be waited for to see the whole body.
+func (b *body) atHand() bool { return b.read || b.given.Reader == nil }
 
 // settle decides what is sent as the body and returns the call's headers,
 // completed by a content type for a body that was given as text and is JSON.
@@ -46,8 +48,7 @@ func (b *body) settle(r *api.Request) []api.Header {
 			return r.Headers
 		}
 	}
-	// JSON as most upstreams take it: strictness is for what aivault reads.
-	if !jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+	if !policy.LooksLikeJSON(text) {
 		return r.Headers
 	}
 	return append(r.Headers[:len(r.Headers):len(r.Headers)], api.Header{Name: "Content-Type", Value: "application/json"})
@@ -68,7 +69,11 @@ func (b *Broker) checkSize(_ context.Context, p *plan) error {
 }
 
 func tooLarge(p *plan, most int64) error {
-	return api.Errorf(api.RequestTooLarge, "%s takes a body of at most %d bytes", p.capability.id, most)
+	id := p.target.id
+	if p.capability != nil {
+		id = p.capability.id
+	}
+	return api.Errorf(api.RequestTooLarge, "%s takes a body of at most %d bytes", id, most)
 }
 
 // A boundedBody ends with an error where one more byte would follow.
@@ -97,19 +102,47 @@ func (b *Broker) checkFields(ctx context.Context, p *plan) error {
 	if !p.limits.InspectsBody() {
 		return nil
 	}
-	if !p.body.read && p.body.given.Reader != nil {
-		if err := b.readWhole(ctx, p); err != nil {
-			return err
-		}
-	}
-	whole := p.body.whole
-	if text := p.call.Request.Body; !p.body.read && text != nil {
-		if len(*text) > policy.MaxInspected {
-			return tooLarge(p, policy.MaxInspected)
-		}
-		whole = []byte(*text)
+	whole, err := b.inspected(ctx, p)
+	if err != nil {
+		return err
 	}
 	return p.limits.CheckBody(p.request, whole)
+}
+
+// inspected is the whole body of a call whose capability is known. After the
+// caller was waited for, the vault is looked at again.
+func (b *Broker) inspected(ctx context.Context, p *plan) ([]byte, error) {
+	whole, waited, err := b.wholeBody(p, p.limits.MaxInspected())
+	if err != nil || !waited {
+		return whole, err
+	}
+	if now, err := b.index(ctx); err != nil || now != p.index || p.expired(b.clock()) {
+		return nil, errChanged
+	}
+	return whole, nil
+}
+
+// wholeBody is the body, all of it and at most that many bytes, in memory and
+// counted there. waited says that it was taken from the caller just now.
+func (b *Broker) wholeBody(p *plan, most int64) (whole []byte, waited bool, err error) {
+	if !p.body.atHand() {
+		err := b.readBody(p, most)
+		return p.body.whole, true, err
+	}
+	text := p.call.Request.Body
+	if p.body.read || text == nil {
+		return p.body.whole, false, nil
+	}
+	if len(*text) > policy.MaxInspected {
+		return nil, false, tooLarge(p, policy.MaxInspected)
+	}
+	if p.body.bytes == nil {
+		if err := b.bodies.hold(p, int64(len(*text))); err != nil {
+			return nil, false, err
+		}
+		p.body.bytes = []byte(*text)
+	}
+	return p.body.bytes, false, nil
 }
 
 // expired says whether a grant that permits the call has ended.
@@ -118,11 +151,8 @@ func (p *plan) expired(now time.Time) bool {
 }
 
 // readBody reads the call's body into memory.
-func (b *Broker) readBody(p *plan) error {
-	most, sent := int64(policy.MaxInspected), &p.body.sent
-	if n := p.limits.MaxRequest(); n >= 0 && n < most {
-		most = n
-	}
+func (b *Broker) readBody(p *plan, most int64) error {
+	sent := &p.body.sent
 	if sent.Length > most {
 		return tooLarge(p, most)
 	}
@@ -174,7 +204,7 @@ func asBodyError(err error) error {
 	return api.Errorf(api.InvalidRequest, "the request's body broke off")
 }
 
-// Bounds of the bodies that are in memory for a policy, in bytes.
+// Bounds of the bodies that are in memory to be judged, in bytes.
 const (
 	maxBodiesOfOne = 64 << 20
 	maxBodies      = 256 << 20
@@ -197,7 +227,7 @@ func (s *bodies) hold(p *plan, size int64) error {
 	defer s.mu.Unlock()
 	uid, more := p.caller.UID, size-p.body.held
 	if s.of[uid]+more > maxBodiesOfOne || s.total+more > maxBodies {
-		e := api.Errorf(api.RateLimited, "the bodies that the policies of running calls have to read, of this user or of all, take up too much memory")
+		e := api.Errorf(api.RateLimited, "the bodies of running calls that have to be read before they are sent, of this user or of all, take up too much memory")
 		e.RetryAfterMs = retryBodiesMs
 		return e.WithHint("wait for some of these calls to end")
 	}

@@ -58,9 +58,12 @@ func (p *plan) wayOut(step string, err *api.Error, instead string) string {
 		if flags := p.loosen(step, err); flags != "" {
 			return "aivault capability policy set --capability " + p.capability.id + flags
 		}
-	case stepCapability, stepMember, stepRules, stepHost:
+	case stepCapability, stepMember, stepRules, stepHost, stepOperation:
 		if instead != "" {
 			return p.invoke(instead)
+		}
+		if step == stepOperation && err.Code == api.RequestTooLarge && p.limits.MaxRequest() >= 0 {
+			return "aivault capability policy set --capability " + p.capability.id + p.loosen(step, err)
 		}
 	}
 	if strings.HasPrefix(err.Hint, "aivault ") && !strings.HasPrefix(err.Hint, "aivault explain ") {

@@ -35,7 +35,8 @@ type plan struct {
 	target     *target
 	request    *policy.Request
 	capability *capability
-	choice     // credential, login, rules, binding, grants
+	operation  *policy.Operation // what the body asks for, once that was read
+	choice                       // credential, login, rules, binding, grants
 	decision   policy.Decision
 	limits     *policy.Limits
 	body       body
@@ -76,6 +77,7 @@ var steps = [...]step{
 	{name: stepPolicy, run: (*Broker).readPolicy, detail: (*plan).foundPolicy},
 	{name: stepQuery, run: (*Broker).checkQuery, detail: (*plan).foundQuery},
 	{name: stepSize, run: (*Broker).checkSize, detail: (*plan).foundSize},
+	{name: stepOperation, run: (*Broker).checkOperation, detail: (*plan).foundOperation, other: true},
 	{name: stepFields, run: (*Broker).checkFields, detail: (*plan).foundFields},
 	{name: stepSigned, run: (*Broker).readSigned, detail: (*plan).foundSigned},
 	{name: stepRate, run: (*Broker).count, detail: (*plan).foundRate},
@@ -96,6 +98,7 @@ const (
 	stepPolicy     = "policy"
 	stepQuery      = "query"
 	stepSize       = "body size"
+	stepOperation  = "operation"
 	stepFields     = "body fields"
 	stepSigned     = "signed body"
 	stepRate       = "rate"
@@ -173,15 +176,9 @@ func (b *Broker) canonicalise(_ context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	p.request, err = policy.Canonicalise(method, target, p.body.settle(&p.call.Request), p.target.provider.rules)
-	return err
-}
-
-func (b *Broker) pickMember(_ context.Context, p *plan) error {
-	one, err := p.target.member(p.request)
-	if err == nil {
-		p.capability = one
-	}
+	rules := p.target.provider.rules
+	rules.Slashes = p.target.slashes()
+	p.request, err = policy.Canonicalise(method, target, p.body.settle(&p.call.Request), rules)
 	return err
 }
 

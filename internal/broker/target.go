@@ -144,34 +144,31 @@ func (t *target) defaults() api.CallDefaults {
 	return api.CallDefaults{Method: one.policy.DefaultMethod, Path: one.policy.DefaultPath}
 }
 
-// member picks the capability that a canonical request belongs to: the most
-// specific one that admits it. Of a target that is no set it is the only one,
-// whether it admits the request or not. It says plainly when nothing can be
-// done with the capability: it is broken, or needs what this version lacks.
-func (t *target) member(r *policy.Request) (*capability, error) {
-	if one := t.alone(); one != nil {
-		return one, one.usable()
-	}
-	var best, rival *capability
+// fitting are the members that a canonical request may belong to: those that
+// admit it, and no other more specifically. There is at least one.
+func (t *target) fitting(r *policy.Request) ([]*capability, error) {
+	var best []*capability
 	most := -1
 	for _, one := range t.members {
 		rank, ok := one.admits(r)
 		switch {
 		case !ok || rank < most:
 		case rank > most:
-			best, rival, most = one, nil, rank
+			best, most = append(best[:0], one), rank
 		default:
-			rival = one
+			best = append(best, one)
 		}
 	}
-	switch {
-	case best == nil:
+	if len(best) == 0 {
 		return nil, t.noMember(r)
-	case rival != nil:
-		return nil, api.Errorf(api.InvalidRequest, "%s and %s, both of %s, fit %s %s equally well: name one of them", best.id, rival.id, t.id, r.Method(), quoted(r.Path())).
-			WithHint("aivault invoke %s --method %s --path %s", best.id, r.Method(), shellWord(r.Target()))
 	}
-	return best, best.usable()
+	return best, nil
+}
+
+// rivals is the error of a call that two members fit.
+func (t *target) rivals(a, b *capability, r *policy.Request) error {
+	return api.Errorf(api.InvalidRequest, "%s and %s, both of %s, fit %s %s equally well: name one of them", a.id, b.id, t.id, r.Method(), quoted(r.Path())).
+		WithHint("aivault invoke %s --method %s --path %s", a.id, r.Method(), shellWord(r.Target()))
 }
 
 // admits says whether a request is one of the capability's, and by how

@@ -77,6 +77,13 @@ func (p *plan) foundSize() string {
 	return fmt.Sprintf("%d bytes of at most %d", sent.Length, most)
 }
 
+func (p *plan) foundOperation() string {
+	if p.rules.Operation == nil {
+		return notLimited
+	}
+	return p.operation.String()
+}
+
 func (p *plan) foundFields() string {
 	if !p.limits.InspectsBody() {
 		return notLimited

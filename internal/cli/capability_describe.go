@@ -54,12 +54,18 @@ func capabilityTable(d api.CapabilityDetail) *table {
 	if len(d.Members) > 0 {
 		rows(t, "Members", "-", d.Members)
 	}
+	if len(d.Overlaps) > 0 {
+		rows(t, "Overlaps", "-", d.Overlaps)
+	}
 	if d.Credential != "" {
 		t.row("Credential", d.Credential)
 	}
 	rows(t, "Hosts", "-", d.Allowed.Hosts)
 	t.row("Methods", strings.Join(d.Allowed.Methods, ", "))
 	rows(t, "Paths", "-", d.Allowed.PathPrefixes)
+	if len(d.Allowed.Operations) > 0 {
+		rows(t, "Operations", "-", d.Allowed.Operations)
+	}
 	if d.Call.Defaults.Method != "" || d.Call.Defaults.Path != "" {
 		t.row("Default call", strings.TrimSpace(d.Call.Defaults.Method+" "+d.Call.Defaults.Path))
 	} else {

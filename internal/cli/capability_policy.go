@@ -23,7 +23,8 @@ func newPolicySet(o *Options) *cobra.Command {
 		Use:   "set CAPABILITY",
 		Short: "Set limits of a capability",
 		Long: "Sets limits. One that is left out stays as it was, and none lifts one. A list takes the place\n" +
-			"of the list before it.",
+			"of the list before it. Where other capabilities admit some of the same calls, a notice names\n" +
+			"them: the limits are not theirs.",
 		Example: "  aivault capability policy set --capability openai/chat-completions \\\n" +
 			"    --rate-limit-per-minute 60 --max-request-body-bytes 1048576 --max-response-body-bytes 10485760\n" +
 			"  aivault capability policy set openai/chat-completions --rate-limit-per-minute 10 --per-caller\n" +
@@ -102,6 +103,10 @@ func (o *Options) onePolicy(ctx context.Context, id string, ask func(context.Con
 		p := api.Policy{Capability: id}
 		if len(list.Policies) > 0 {
 			p = list.Policies[0]
+		}
+		if len(list.Overlaps) > 0 {
+			o.notice("some calls of %s are calls of %s, too, where these limits don't hold: limit both, or turn one off",
+				id, strings.Join(list.Overlaps, ", "))
 		}
 		if o.JSON {
 			return o.printJSON(p)

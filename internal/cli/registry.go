@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -115,8 +116,16 @@ func (o *Options) printProvider(p *registry.Provider) error {
 		logins.row(l.ID, l.Auth.Type, strings.Join(l.Fields(), ", "), state)
 	}
 	what := newTable("CAPABILITY", "ACCESS", "METHODS", "DESCRIPTION")
+	told := slices.ContainsFunc(p.Capabilities, func(c registry.Capability) bool { return c.Operation != nil })
+	if told {
+		what = newTable("CAPABILITY", "ACCESS", "METHODS", "BODY", "DESCRIPTION")
+	}
 	for _, c := range p.Capabilities {
-		what.row(c.ID, c.Access, strings.Join(c.Methods, ","), c.Description)
+		cells := []string{c.ID, c.Access, strings.Join(c.Methods, ",")}
+		if told {
+			cells = append(cells, operationText(c.Operation))
+		}
+		what.row(append(cells, c.Description)...)
 	}
 	tables := []*table{head, names, logins, what}
 	if len(p.Sets) > 0 {
@@ -127,6 +136,23 @@ func (o *Options) printProvider(p *registry.Provider) error {
 		tables = append(tables, t)
 	}
 	return o.printTables(tables)
+}
+
+// operationText names what a capability's bodies may ask for, the first few of
+// many.
+func operationText(o *registry.Operation) string {
+	switch {
+	case o == nil:
+		return "-"
+	case len(o.GraphQL) > 0:
+		return "GraphQL " + strings.Join(o.GraphQL, ", ")
+	}
+	const most = 2
+	text := "JSON-RPC " + strings.Join(o.JSONRPC[:min(most, len(o.JSONRPC))], ", ")
+	if more := len(o.JSONRPC) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func hostParamText(h registry.HostParam) string {

@@ -105,6 +105,8 @@ const pathsTopic = `The path rules of a capability, in a registry entry and in c
                  /v1/users-old
   =/v1/users     /v1/users alone
   /v1/*/runs     * stands for one segment, or for part of one: /v1/a/runs, not /v1/a/b/runs
+  /v1/*%2F*      a segment with an escaped slash in it: /v1/group%2Fproject; no other rule admits
+                 one
 
 A call's path is judged as it is sent. A path that two readers could read in two ways is refused.`
 

@@ -243,6 +243,9 @@ func (o *provided) firstCall(t *testing.T) (call api.Call, ok bool) {
 	if e.path != "" {
 		call.Request.Path = e.path
 	}
+	if e.body != "" {
+		call.Request.Body = &e.body
+	}
 	return call, true
 }
 

@@ -14,6 +14,7 @@ type example struct {
 	method, path string
 	query        []string
 	headers      []api.Header
+	body         string // as --body gives it
 }
 
 func parseExample(text string) (example, error) {
@@ -40,6 +41,8 @@ func parseExample(text string) (example, error) {
 		case "--query":
 			name, value, _ := strings.Cut(value, "=")
 			e.query = append(e.query, url.QueryEscape(name)+"="+url.QueryEscape(value))
+		case "--body":
+			e.body = value
 		case "-H":
 			name, value, _ := strings.Cut(value, ":")
 			e.headers = append(e.headers, api.Header{Name: name, Value: value})

@@ -70,14 +70,23 @@ func compile(p *registry.Provider, beside *registry.Registry) ([]capability, []P
 	for i := range p.Capabilities {
 		c := capability{Capability: &p.Capabilities[i], rules: rules, hosts: p.HostsOf(&p.Capabilities[i])}
 		for _, l := range p.LoginsOf(c.Capability) {
-			c.places = append(c.places, l.UpstreamPathPrefix+l.Auth.PrefixTemplate)
+			c.places = append(c.places, l.Place())
 		}
 		var err error
 		if c.policy, err = policy.CompileTemplate(c.ID, p.ID, c.hosts, c.Methods, c.Paths); err != nil {
 			problems = append(problems, Problem{c.ID, api.AsError(err).Message})
 			continue
 		}
+		if c.policy.Slashes() {
+			own := *rules
+			own.Slashes = true
+			c.rules = &own
+		}
 		c.policy.MatchHeader = c.MatchHeader
+		if c.policy.Operation, err = policy.CompileOperation(c.Operation); err != nil {
+			problems = append(problems, Problem{c.ID, api.AsError(err).Message})
+			continue
+		}
 		all = append(all, c)
 	}
 	return all, problems
@@ -111,7 +120,7 @@ func rulesOf(p *registry.Provider, beside *registry.Registry) *policy.Rules {
 }
 
 // admits says whether the capability lets a request through, whatever the
-// host.
+// host and the body.
 func (c capability) admits(method, target string, headers []api.Header) error {
 	r, err := policy.Canonicalise(method, target, headers, *c.rules)
 	if err != nil {
@@ -121,6 +130,30 @@ func (c capability) admits(method, target string, headers []api.Header) error {
 		return fmt.Errorf("%s %s is not what it admits", method, target)
 	}
 	return nil
+}
+
+// asks says whether a request that the capability lets through asks in its
+// body for what it admits.
+func (c capability) asks(r *policy.Request, body string) error {
+	rule := c.policy.Operation
+	if rule == nil {
+		return nil
+	}
+	o, err := rule.Read(r, []byte(body))
+	if err == nil && !rule.Admits(o) {
+		err = rule.Refuse(c.ID, o)
+	}
+	return err
+}
+
+// typed are a request's headers with the content type that a body of JSON has
+// where the caller gives none.
+func typed(headers []api.Header, body string) []api.Header {
+	given := func(h api.Header) bool { return policy.SameHeader(h.Name, "Content-Type") }
+	if body == "" || slices.ContainsFunc(headers, given) || !policy.LooksLikeJSON(body) {
+		return headers
+	}
+	return append(slices.Clone(headers), api.Header{Name: "Content-Type", Value: "application/json"})
 }
 
 // calls judges the default call and the worked example: both have to be the
@@ -156,6 +189,17 @@ func (c capability) calls() []Problem {
 		e.path += "?" + strings.Join(e.query, "&")
 	}
 	if err := c.admits(e.method, e.path, e.headers); err != nil {
+		bad("example: %s", api.AsError(err).Message)
+		return problems
+	}
+	if c.policy.Operation == nil {
+		return problems
+	}
+	r, err := policy.Canonicalise(e.method, e.path, typed(e.headers, e.body), *c.rules)
+	if err == nil {
+		err = c.asks(r, e.body)
+	}
+	if err != nil {
 		bad("example: %s", api.AsError(err).Message)
 	}
 	return problems

@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,13 +28,15 @@ type Result struct {
 	Want     []string `json:"want"` // capabilities, sorted
 	Admitted []string `json:"admitted"`
 	OK       bool     `json:"ok"`
+	Body     string   `json:"body,omitzero"`
 	Why      string   `json:"why,omitzero"` // why it is not
 	headers  []api.Header
 }
 
 // Requests holds the requests of a text against a provider: a line each, of
-// the form VERB METHOD HOST PATH [Name:value] [capabilities]. Empty lines and
-// those that begin with '#' say nothing. It fails where a line cannot be read.
+// the form VERB METHOD HOST PATH [Name:value] [capabilities] [body:TEXT], where
+// TEXT goes on to the end of the line. Empty lines and those that begin with
+// '#' say nothing. It fails where a line cannot be read.
 func Requests(p *registry.Provider, beside *registry.Registry, text string) ([]Result, error) {
 	all, broken := compile(p, beside)
 	if len(broken) > 0 {
@@ -43,15 +46,19 @@ func Requests(p *registry.Provider, beside *registry.Registry, text string) ([]R
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
+		line, body, has := strings.Cut(strings.TrimRight(line, "\r\n"), " body:")
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
 		r, err := parseRequest(words)
+		if err == nil && has && strings.TrimSpace(body) == "" {
+			err = errors.New("its body is empty: leave body: out")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", number, err)
 		}
-		r.Line = number
+		r.Line, r.Body = number, body
 		r.judge(p, all)
 		results = append(results, r)
 	}
@@ -60,7 +67,7 @@ func Requests(p *registry.Provider, beside *registry.Registry, text string) ([]R
 
 func parseRequest(words []string) (Result, error) {
 	if len(words) < 4 {
-		return Result{}, fmt.Errorf("it is not VERB METHOD HOST PATH [Name:value] [capabilities]")
+		return Result{}, fmt.Errorf("it is not VERB METHOD HOST PATH [Name:value] [capabilities] [body:TEXT]")
 	}
 	r := Result{Verb: words[0], Method: words[1], Host: words[2], Path: words[3], Want: []string{}, Admitted: []string{}}
 	for _, w := range words[4:] {
@@ -101,12 +108,16 @@ func (r *Result) judge(p *registry.Provider, all []capability) {
 		if !on(c.hosts[0]) { // the first is where calls go
 			continue
 		}
-		q, err := policy.Canonicalise(r.Method, r.Path, r.headers, *c.rules)
+		q, err := policy.Canonicalise(r.Method, r.Path, typed(r.headers, r.Body), *c.rules)
 		if err != nil {
 			refused = api.AsError(err).Message
 			continue
 		}
 		if _, ok := c.policy.Admits(q); ok {
+			if err := c.asks(q, r.Body); err != nil {
+				refused = api.AsError(err).Message
+				continue
+			}
 			r.Admitted = append(r.Admitted, c.ID)
 			if (c.Access == "admin") != (r.Verb == admin) && r.Verb != refuse {
 				r.Why = fmt.Sprintf("the access of %s is %s", c.ID, c.Access)

@@ -62,7 +62,7 @@ func (c *Capability) Admits(r *Request) (rank int, ok bool) {
 func (c *Capability) bestRule(r *Request) *PathRule {
 	var best *PathRule
 	for i := range c.Paths {
-		if p := &c.Paths[i]; p.match(r.segments) && (best == nil || p.rank > best.rank) {
+		if p := &c.Paths[i]; p.match(r) && (best == nil || p.rank > best.rank) {
 			best = p
 		}
 	}

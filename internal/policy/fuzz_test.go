@@ -17,12 +17,15 @@ func FuzzCanonicalise(f *testing.F) {
 		"/v1/chat/completions", "/a%2e%2e/b", "/caf%c3%a9/é?q=é&x[]=1", "/%252e", "/a/?", "/..;/x?access_token=1", "/a%3ab:c*%2A", "/\u2025/x", "/a?b;c#d",
 		"/v1/%F0%9F%98%80", "/a b", "/x?%6bey=1&ap%69_key=2", "/./", "//", "/%2f",
 	} {
-		f.Add(s, "X-A", "v", "Content-Type", "a/b")
+		f.Add(s, "X-A", "v", "Content-Type", "a/b", false)
 	}
-	f.Add("/", "Transfer_Encoding", "chunked", "x-a", "a\r\nb")
-	f.Add("/", "content-type", "a", "Content-Type", "b")
-	f.Fuzz(func(t *testing.T, target, n1, v1, n2, v2 string) {
-		rules := Rules{AuthQuery: []string{"key"}, Fixed: []api.Header{{Name: "X-Kind", Value: "1"}}}
+	for _, s := range []string{"/p/a%2fb/x", "/a%2F%2E%2e%2fb", "/a%252fb", "/a%2f%2Fb", "/a%2f/b", "/a%2F\u2025%2fb", "/%2f", "/a%2F%2e%20", "/%41%2f%c3%a9?q=%2F"} {
+		f.Add(s, "X-A", "v", "X-B", "w", true)
+	}
+	f.Add("/", "Transfer_Encoding", "chunked", "x-a", "a\r\nb", false)
+	f.Add("/", "content-type", "a", "Content-Type", "b", false)
+	f.Fuzz(func(t *testing.T, target, n1, v1, n2, v2 string, slashes bool) {
+		rules := Rules{AuthQuery: []string{"key"}, Fixed: []api.Header{{Name: "X-Kind", Value: "1"}}, Slashes: slashes}
 		headers := []api.Header{{Name: n1, Value: v1}, {Name: n2, Value: v2}}
 		r, err := Canonicalise("POST", target, headers, rules)
 		if err != nil {
@@ -36,7 +39,7 @@ func FuzzCanonicalise(f *testing.F) {
 			}
 			return
 		}
-		checkTarget(t, r)
+		checkTarget(t, r, slashes)
 		again, err := Canonicalise("POST", r.Target(), r.Headers(), rules)
 		if err != nil {
 			t.Fatalf("%q becomes %q, which is refused: %v", target, r.Target(), err)
@@ -52,7 +55,7 @@ func FuzzCanonicalise(f *testing.F) {
 	})
 }
 
-func checkTarget(t *testing.T, r *Request) {
+func checkTarget(t *testing.T, r *Request, slashes bool) {
 	t.Helper()
 	target := r.Target()
 	if len(target) > MaxTarget {
@@ -63,7 +66,10 @@ func checkTarget(t *testing.T, r *Request) {
 			t.Fatalf("%q holds %q", target, c)
 		}
 	}
-	for _, bad := range []string{"%2F", "%2f", "%5C", "%5c", "%00", "%3B", "//", "/./", "/../", "%2E", "%41"} {
+	if strings.Contains(r.Path(), "%2F") != r.slashed || r.slashed && !slashes {
+		t.Fatalf("%q, and an escaped slash: %v, declared: %v", r.Path(), r.slashed, slashes)
+	}
+	for _, bad := range []string{"%2F/", "/%2F", "%2F%2F", "%2F.%2F", "%2F..%2F", "%2f", "%5C", "%5c", "%00", "%3B", "//", "/./", "/../", "%2E", "%41"} {
 		if strings.Contains(r.Path(), bad) {
 			t.Fatalf("%q holds %s", r.Path(), bad)
 		}
@@ -73,8 +79,21 @@ func checkTarget(t *testing.T, r *Request) {
 	if err != nil {
 		t.Fatalf("net/url refuses %q: %v", target, err)
 	}
-	if got := strings.Split(strings.TrimPrefix(u.Path, "/"), "/"); !slices.Equal(got, r.Segments()) {
+	got := strings.Split(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	for i := range got {
+		if got[i], err = url.PathUnescape(got[i]); err != nil {
+			t.Fatalf("net/url cannot unescape %q: %v", target, err)
+		}
+	}
+	if !slices.Equal(got, r.Segments()) {
 		t.Fatalf("net/url reads %q in %q, judged were %q", got, target, r.Segments())
+	}
+	// One that undoes the escapes first finds the parts for segments, as many
+	// as there are, and none that leads elsewhere.
+	for i, part := range strings.Split(strings.TrimPrefix(u.Path, "/"), "/") {
+		if strings.Trim(part, ". ") == "" && (part != "" || u.Path[len(u.Path)-1] != '/' || i != strings.Count(u.Path, "/")-1) {
+			t.Fatalf("%q becomes %q", target, u.Path)
+		}
 	}
 	if u.EscapedPath() != r.Path() || u.RawQuery != r.Query() || u.Host != "" {
 		t.Fatalf("net/url reads %q ? %q in %q", u.EscapedPath(), u.RawQuery, target)
@@ -94,7 +113,7 @@ func checkTarget(t *testing.T, r *Request) {
 		}
 	}
 	for _, s := range r.Segments() {
-		if s == "." || s == ".." || !utf8.ValidString(s) || strings.ContainsAny(s, "/\\;\x00") {
+		if s == "." || s == ".." || !utf8.ValidString(s) || strings.ContainsAny(s, "\\;\x00") || !slashes && strings.Contains(s, "/") {
 			t.Fatalf("segment %q passed", s)
 		}
 		if twice, err := url.PathUnescape(s); err == nil && twice != s {
@@ -106,7 +125,7 @@ func checkTarget(t *testing.T, r *Request) {
 // A rule that parses is stable, admits its own literal path, and, when it is
 // a prefix, what lies below it.
 func FuzzPathRule(f *testing.F) {
-	for _, s := range []string{"/", "=/", "/v1/*", "=/m/*:gen", "/a%2Ab/é/", "/a*b*c", "/**", "/..", "/%2f"} {
+	for _, s := range []string{"/", "=/", "/v1/*", "=/m/*:gen", "/a%2Ab/é/", "/a*b*c", "/**", "/..", "/%2f", "/p/*%2F*", "=/p/a%2f*/x"} {
 		f.Add(s, "/v1/x")
 	}
 	f.Fuzz(func(t *testing.T, rule, target string) {
@@ -118,7 +137,7 @@ func FuzzPathRule(f *testing.F) {
 			t.Fatalf("%q is written %q, rank %d", rule, p, p.Specificity())
 		}
 		path := strings.TrimPrefix(rule, "=")
-		own, err := Canonicalise("GET", strings.ReplaceAll(path, "*", "x"), nil, Rules{})
+		own, err := Canonicalise("GET", strings.ReplaceAll(path, "*", "x"), nil, Rules{Slashes: true})
 		if err != nil {
 			return // the x made another text of it
 		}
@@ -128,16 +147,22 @@ func FuzzPathRule(f *testing.F) {
 		if literal, ok := p.Literal(); ok != !strings.Contains(path, "*") || ok && literal != own.Path() {
 			t.Fatalf("%q stands for %q", rule, literal)
 		}
-		if below, err := Canonicalise("GET", strings.TrimSuffix(own.Path(), "/")+"/below/it", nil, Rules{}); err == nil {
+		if below, err := Canonicalise("GET", strings.TrimSuffix(own.Path(), "/")+"/below/it", nil, Rules{Slashes: true}); err == nil {
 			if p.Match(below) == strings.HasPrefix(rule, "=") {
 				t.Fatalf("%q and %q", rule, below.Path())
 			}
 		}
-		if r, err := Canonicalise("GET", target, nil, Rules{}); err == nil && p.Match(r) {
+		if slashed, err := Canonicalise("GET", strings.TrimSuffix(own.Path(), "/")+"/below/i%2Ft", nil, Rules{Slashes: true}); err == nil && p.Match(slashed) {
+			t.Fatalf("%q admits %q", rule, slashed.Path())
+		}
+		if r, err := Canonicalise("GET", target, nil, Rules{Slashes: true}); err == nil && p.Match(r) {
 			// The rule that is the admitted path alone admits it as well, and
 			// is at least as long.
 			if len(p.segments) > len(r.segments) {
 				t.Fatalf("%q admits the shorter %q", rule, r.Path())
+			}
+			if strings.Contains(r.Path(), "%2F") && !strings.Contains(strings.ToUpper(rule), "%2F") {
+				t.Fatalf("%q admits %q", rule, r.Path())
 			}
 		}
 	})

@@ -89,6 +89,13 @@ func IsJSON(contentType string) bool {
 	return ok && (sub == "json" || len(sub) > len("+json") && strings.HasSuffix(sub, "+json"))
 }
 
+// LooksLikeJSON says whether a text is JSON as most servers take it: duplicate
+// names and broken UTF-8 are let through. A body of such a text has the content
+// type application/json where the caller gives none.
+func LooksLikeJSON(text string) bool {
+	return jsontext.Value(text).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
 // CheckBody judges what the request's body says: policy_violation where a
 // required field is another or missing, or the body is no strict JSON under a
 // JSON content type: one value in UTF-8, no name twice in an object, and on

@@ -147,6 +147,14 @@ func (l *Limits) MaxResponse() int64 {
 	return l.policy.MaxResponseBodyBytes
 }
 
+// MaxInspected bounds a body that has to be read whole, in bytes.
+func (l *Limits) MaxInspected() int64 {
+	if n := l.MaxRequest(); n >= 0 && n < MaxInspected {
+		return n
+	}
+	return MaxInspected
+}
+
 // InspectsBody says whether CheckBody has to see the request's body.
 func (l *Limits) InspectsBody() bool { return l != nil && len(l.require) > 0 }
 

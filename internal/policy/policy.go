@@ -28,6 +28,7 @@ type Request struct {
 	path     string
 	query    string
 	hasQuery bool
+	slashed  bool // a segment holds an escaped '/'
 	segments []string
 	headers  []api.Header
 }
@@ -54,7 +55,8 @@ func (r *Request) Target() string {
 }
 
 // Segments are the decoded path segments, without the leading empty one. A
-// path that ends in '/' has an empty last segment. The slice is a copy.
+// path that ends in '/' has an empty last segment; a '/' in a segment is
+// escaped on the wire. The slice is a copy.
 func (r *Request) Segments() []string { return slices.Clone(r.segments) }
 
 // Headers are the caller's headers and the defaults, names in canonical MIME
@@ -73,6 +75,9 @@ func (r *Request) Header(name string) string {
 
 // Rules are what canonicalising depends on beside the request itself.
 type Rules struct {
+	// Slashes keeps an escaped '/' in a segment, where it is refused
+	// otherwise. Only a rule that declares one admits such a segment.
+	Slashes bool
 	// AuthHeader says whether a provider authenticates with a header, given
 	// in lower case with '-' for '_'. May be nil.
 	AuthHeader func(canonical string) bool

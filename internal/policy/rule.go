@@ -14,6 +14,7 @@ type PathRule struct {
 	segments []pattern
 	exact    bool
 	open     bool // ends in '/': what lies below, not the path without it
+	slashes  bool // a segment declares an escaped '/'
 	literal  string
 	rank     int
 	pivot    int // the last literal segment: most rules that don't match differ there
@@ -25,7 +26,9 @@ type pattern []string
 
 // ParsePathRule reads a rule: /p admits p and what lies below it by whole
 // segments, =/p admits p alone, * is one segment or part of one. A prefix
-// that ends in '/' admits what lies below it; "/" admits everything.
+// that ends in '/' admits what lies below it; "/" admits everything. A
+// segment may hold an escaped '/' only where the rule writes %2F in it, never
+// by a '*' alone nor below a prefix.
 func ParsePathRule(s string) (PathRule, error) {
 	path, exact := strings.CutPrefix(s, "=")
 	switch {
@@ -41,10 +44,10 @@ func ParsePathRule(s string) (PathRule, error) {
 	}
 	// A rule is a path: what no request could carry is a mistake in it.
 	var r Request
-	if err := r.setPath(path); err != nil {
+	if err := r.setPath(path, true); err != nil {
 		return PathRule{}, badRule(s, "cannot match: "+err.Error())
 	}
-	p := PathRule{text: s, exact: exact}
+	p := PathRule{text: s, exact: exact, slashes: r.slashed}
 	for seg := range strings.SplitSeq(r.path[1:], "/") {
 		p.segments = append(p.segments, parsePattern(seg))
 	}
@@ -92,16 +95,18 @@ func parsePattern(seg string) pattern {
 func (p PathRule) String() string { return p.text }
 
 // Match says whether the rule admits a request's path.
-func (p PathRule) Match(r *Request) bool { return p.match(r.segments) }
+func (p PathRule) Match(r *Request) bool { return p.match(r) }
 
-func (p *PathRule) match(segs []string) bool {
-	n := len(p.segments)
+func (p *PathRule) match(r *Request) bool {
+	segs, n := r.segments, len(p.segments)
 	switch {
 	case p.text == "" || len(segs) < n:
 		return false
 	case p.exact && len(segs) != n:
 		return false
 	case p.open && len(segs) == n:
+		return false
+	case r.slashed && !p.declares(segs):
 		return false
 	}
 	if n > 0 && !p.segments[p.pivot].match(segs[p.pivot]) {
@@ -113,6 +118,27 @@ func (p *PathRule) match(segs []string) bool {
 		}
 	}
 	return true
+}
+
+// declares says whether the rule writes %2F in each of the segments that hold
+// one.
+func (p *PathRule) declares(segs []string) bool {
+	for i, s := range segs {
+		if strings.IndexByte(s, '/') >= 0 && (i >= len(p.segments) || !p.segments[i].escapesSlash()) {
+			return false
+		}
+	}
+	return true
+}
+
+// escapesSlash says whether the pattern declares an escaped '/'.
+func (pat pattern) escapesSlash() bool {
+	for _, part := range pat {
+		if strings.IndexByte(part, '/') >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // match is linear in s: each part is looked for once, from left to right,
@@ -175,9 +201,13 @@ type Capability struct {
 	Methods  []string
 	Paths    []PathRule
 	Off      bool // refused to everyone
+	slashes  bool // a rule declares an escaped '/'
 	// MatchHeader are "Name: value" lines that the request must carry: one of
 	// each name that is listed here, and that name once.
 	MatchHeader []string
+	// Operation is what the body has to ask for, nil where nothing of it is
+	// read. Decide and Admits see no body: who asks them has to ask it, too.
+	Operation *OperationRule
 	// Default call; empty where there is none.
 	DefaultMethod, DefaultPath string
 }
@@ -225,6 +255,7 @@ func Compile(id, provider string, hosts, methods, paths []string) (*Capability, 
 			return nil, bad("path rule %s is named twice", quote(s))
 		}
 		c.Paths = append(c.Paths, p)
+		c.slashes = c.slashes || p.slashes
 	}
 	if len(methods) == 1 {
 		c.DefaultMethod = methods[0]
@@ -234,3 +265,7 @@ func Compile(id, provider string, hosts, methods, paths []string) (*Capability, 
 	}
 	return c, nil
 }
+
+// Slashes says whether one of the path rules declares an escaped '/': what
+// Rules.Slashes has to be for a call of the capability.
+func (c *Capability) Slashes() bool { return c.slashes }

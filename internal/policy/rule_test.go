@@ -11,7 +11,7 @@ import (
 
 func request(t testing.TB, method, target string) *Request {
 	t.Helper()
-	r, err := Canonicalise(method, target, nil, Rules{})
+	r, err := Canonicalise(method, target, nil, Rules{Slashes: true})
 	if err != nil {
 		t.Fatalf("%q: %v", target, err)
 	}
@@ -42,6 +42,17 @@ func TestPathRule(t *testing.T) {
 		{"=/a%2Ab", "/a*b /a%2Ab", "/axb"},
 		{"/a+b", "/a+b /a%2Bb", "/a%20b"},
 		{"/日*", "/日本", "/日 /本"},
+		// An escaped slash, where it is declared and nowhere else.
+		{"/p/*", "/p/a /p/a/b", "/p/a%2Fb /p/a%2Fb/x /p/a/b%2Fc"},
+		{"/p/", "/p/a", "/p/a%2Fb"},
+		{"/", "/a", "/a%2Fb /a/b%2Fc"},
+		{"/p/*%2F*", "/p/a%2Fb /p/a%2fb%2Fc /p/a%2Fb/issues /p/a%20%2Fb", "/p/a /p/a/b /p /p/a%2Fb/c%2Fd /x/a%2Fb"},
+		{"=/p/*%2F*/issues", "/p/a%2Fb/issues", "/p/a/issues /p/a/b/issues /p/a%2Fb/issues/ /p/a%2Fb/issues/7 /p/a%2Fissues /p/a%2Fb%2Fissues"},
+		{"/p/*%2f*/i/*", "/p/a%2Fb/i/7", "/p/a%2Fb/i/7%2F8 /p/a/i/7"},
+		{"=/p/*%2F*/f/*%2F*", "/p/a%2Fb/f/c%2Fd", "/p/a%2Fb/f/c /p/a/f/c%2Fd /p/a/f/c"},
+		{"=/p/@*%2F*", "/p/@a%2Fb /p/@a%2Fb%2Fc", "/p/@a /p/a%2Fb /p/@a/b"},
+		{"=/p/refs%2Fpr%2F*", "/p/refs%2Fpr%2F1 /p/refs%2Fpr%2F1%2F2", "/p/refs%2Fx%2F1 /p/refs%2Fpr /p/refs/pr/1"},
+		{"=/p/a%2Fb", "/p/a%2Fb /p/%61%2Fb", "/p/a/b /p/a%2Fb%2Fc /p/a%2FB"},
 	} {
 		rule, err := ParsePathRule(c.rule)
 		if err != nil {
@@ -73,8 +84,9 @@ func TestPathRule(t *testing.T) {
 
 func TestBadPathRule(t *testing.T) {
 	for _, s := range []string{
-		"", "=", "v1", "=v1", "==/v1", "/v1/../x", "/v1/%2e%2e/x", "/v1/.", "/a//b", "//", "/a%2fb", "/a\\b", "/a%5cb", "/a;b", "/a?b", "/a?", "/a#b", "/a b",
-		"/%zz", "/%", "/a**", "/**", "/a/**/b", "/a\x00", "/a\u202e", "/cafe\u0301", "/a%2e%2e%2fb", "/%252e", "/\xff", "https://x.test/", "*", "/" + strings.Repeat("a", MaxRule),
+		"", "=", "v1", "=v1", "==/v1", "/v1/../x", "/v1/%2e%2e/x", "/v1/.", "/a//b", "//", "/a\\b",
+		"/%2F", "/a%2F", "/%2fb", "/a%2f%2Fb", "/a%2F/b", "/*%2F", "/%2F*", "/*%2F%2F*", "/a%2f..", "/..%2fa", "/a%2f.%2fb", "/a%2f%20/b", "/a%252fb", "/a%2f\uff0eb", "/a%5cb", "/a;b", "/a?b", "/a?", "/a#b", "/a b",
+		"/%zz", "/%", "/a**", "/**", "/a/**/b", "/a\x00", "/a\u202e", "/cafe\u0301", "/%2e%2e%2fb", "/%252e", "/\xff", "https://x.test/", "*", "/" + strings.Repeat("a", MaxRule),
 	} {
 		if p, err := ParsePathRule(s); api.CodeOf(err) != api.InvalidRequest {
 			t.Errorf("%.40q: %v %v", s, p, err)
@@ -83,7 +95,7 @@ func TestBadPathRule(t *testing.T) {
 }
 
 func TestLiteralAndSpecificity(t *testing.T) {
-	for rule, want := range map[string]string{"/v1/x": "/v1/x", "=/v1/x": "/v1/x", "/v1/x/": "/v1/x/", "/": "/", "/v1/*": "", "=/a*b": "", "/caf\u00e9": "/caf%C3%A9"} {
+	for rule, want := range map[string]string{"/v1/x": "/v1/x", "=/v1/x": "/v1/x", "/v1/x/": "/v1/x/", "/": "/", "/v1/*": "", "=/a*b": "", "/caf\u00e9": "/caf%C3%A9", "/a%2fb": "/a%2Fb", "/a%2F*": ""} {
 		p, err := ParsePathRule(rule)
 		if err != nil {
 			t.Fatal(err)
@@ -122,8 +134,11 @@ func slow(rule string, segs []string) bool {
 	if len(segs) < len(parts) || exact && len(segs) != len(parts) {
 		return false
 	}
-	for i, p := range parts {
-		if !slowSegment(p, segs[i]) {
+	for i, s := range segs {
+		if i < len(parts) && !slowSegment(strings.ReplaceAll(parts[i], "%2F", "/"), s) {
+			return false
+		}
+		if strings.Contains(s, "/") && (i >= len(parts) || !strings.Contains(parts[i], "%2F")) {
 			return false
 		}
 	}
@@ -145,23 +160,30 @@ func slowSegment(pattern, s string) bool {
 	return false
 }
 
+// Words, globs, rules and paths that often fit each other.
+var (
+	anyWord = rapid.StringMatching(`[ab]{1,4}|[ab]{1,2}%2F[ab]{1,2}`)
+	anyGlob = rapid.StringMatching(`\*?[ab]{0,2}(\*[ab]{1,2}){0,2}\*?|[ab]?\*%2F\*[ab]?|\*%2Fa`)
+	anyRule = rapid.Custom(func(rt *rapid.T) string {
+		return rapid.SampledFrom([]string{"/", "=/"}).Draw(rt, "kind") +
+			strings.Join(rapid.SliceOfN(rapid.OneOf(anyGlob, anyWord), 1, 4).Draw(rt, "rule"), "/") + rapid.SampledFrom([]string{"", "/"}).Draw(rt, "end")
+	})
+	anyPath = rapid.Custom(func(rt *rapid.T) string {
+		return "/" + strings.Join(rapid.SliceOfN(anyWord, 1, 5).Draw(rt, "words"), "/") + rapid.SampledFrom([]string{"", "/"}).Draw(rt, "slash")
+	})
+)
+
 // A rule admits exactly what the slow reading of it admits.
 func TestPathRuleProperty(t *testing.T) {
-	word := rapid.StringMatching(`[ab]{1,4}`)
-	glob := rapid.StringMatching(`\*?[ab]{0,2}(\*[ab]{1,2}){0,2}\*?`)
 	seen := map[bool]int{}
 	rapid.Check(t, func(rt *rapid.T) {
-		rule := rapid.SampledFrom([]string{"/", "=/"}).Draw(rt, "kind") +
-			strings.Join(rapid.SliceOfN(rapid.OneOf(glob, word), 1, 4).Draw(rt, "rule"), "/") + rapid.SampledFrom([]string{"", "/"}).Draw(rt, "end")
+		rule := anyRule.Draw(rt, "rule")
 		p, err := ParsePathRule(rule)
 		if err != nil {
 			return
 		}
-		path := rapid.Custom(func(rt *rapid.T) string {
-			return "/" + strings.Join(rapid.SliceOfN(word, 1, 5).Draw(rt, "words"), "/") + rapid.SampledFrom([]string{"", "/"}).Draw(rt, "slash")
-		})
-		for _, target := range rapid.SliceOfN(path, 40, 40).Draw(rt, "paths") {
-			r, err := Canonicalise("GET", target, nil, Rules{})
+		for _, target := range rapid.SliceOfN(anyPath, 40, 40).Draw(rt, "paths") {
+			r, err := Canonicalise("GET", target, nil, Rules{Slashes: true})
 			if err != nil {
 				continue
 			}

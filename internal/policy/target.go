@@ -63,7 +63,7 @@ func (r *Request) setTarget(target string, rules *Rules) error {
 		return badTarget("path %s does not start with '/'", quote(path)).
 			WithHint("the host comes from the capability; give the path alone, e.g. --path /v1/models")
 	}
-	if err := r.setPath(path); err != nil {
+	if err := r.setPath(path, rules.Slashes); err != nil {
 		return err
 	}
 	r.hasQuery = hasQuery
@@ -82,12 +82,12 @@ func badTarget(format string, args ...any) *api.Error {
 
 // setPath takes the short way for a path that is its own canonical form, as
 // nearly all are.
-func (r *Request) setPath(path string) error {
+func (r *Request) setPath(path string, slashes bool) error {
 	n := 0
 	for i := range len(path) {
 		c := path[i]
 		if class[c]&clsPlain == 0 {
-			return r.setEscapedPath(path)
+			return r.setEscapedPath(path, slashes)
 		}
 		if c == '/' {
 			n++
@@ -109,14 +109,14 @@ func (r *Request) setPath(path string) error {
 	return nil
 }
 
-func (r *Request) setEscapedPath(path string) error {
+func (r *Request) setEscapedPath(path string, slashes bool) error {
 	out := make([]byte, 0, len(path)+16)
 	dec := make([]byte, 0, len(path)) // of the current segment
 	segs := make([]string, 0, strings.Count(path, "/"))
 	end := func(last bool) error {
 		seg := string(dec)
 		dec = dec[:0]
-		if err := checkSegment(seg, last); err != nil {
+		if err := checkParts(seg, last); err != nil {
 			return err
 		}
 		if err := checkText(seg); err != nil {
@@ -143,7 +143,10 @@ func (r *Request) setEscapedPath(path string) error {
 			}
 			c, i = v, i+2
 		}
-		if err := checkPathByte(c, escaped); err != nil {
+		switch err := checkPathByte(c, escaped); {
+		case c == '/' && slashes: // an escaped one: it stays in its segment, and stays escaped
+			r.slashed = true
+		case err != nil:
 			return err
 		}
 		dec = append(dec, c)
@@ -218,6 +221,24 @@ func checkSegment(seg string, last bool) error {
 	return nil
 }
 
+// checkParts is checkSegment for each part of a segment between escaped '/':
+// who undoes that escape must find the same segments below, and none that
+// leads elsewhere.
+func checkParts(seg string, last bool) error {
+	if strings.IndexByte(seg, '/') < 0 {
+		return checkSegment(seg, last)
+	}
+	for part := range strings.SplitSeq(seg, "/") {
+		if part == "" {
+			return badTarget("path holds an escaped '/' (%%2F) with nothing before or after it")
+		}
+		if err := checkSegment(part, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkText judges a decoded segment that is not plain ASCII as it stands.
 func checkText(seg string) error {
 	for i := range len(seg) {
@@ -252,7 +273,7 @@ func checkText(seg string) error {
 			return badTarget("path holds a look-alike of a separator")
 		}
 	}
-	return checkSegment(k, false)
+	return checkParts(k, false)
 }
 
 // twiceEscaped says whether s, which follows a '%', makes it an escape again.

@@ -69,6 +69,43 @@ func TestCanonicalTarget(t *testing.T) {
 	}
 }
 
+// Where a rule declares an escaped '/', it stays in its segment, and what is
+// between two of them is held to what a segment is held to.
+func TestEscapedSlash(t *testing.T) {
+	for _, c := range []struct {
+		in, out  string
+		segments []string
+	}{
+		{"/a%2fb", "/a%2Fb", []string{"a/b"}},
+		{"/a%2Fb%2Fc/d/", "/a%2Fb%2Fc/d/", []string{"a/b/c", "d", ""}},
+		{"/p/%61%2F.b%2fc..d/é%2fx?q=%2F/", "/p/a%2F.b%2Fc..d/%C3%A9%2Fx?q=%2F/", []string{"p", "a/.b/c..d", "é/x"}},
+		{"/sc%3Aa%2Fb", "/sc%3Aa%2Fb", []string{"sc:a/b"}},
+		{"/a", "/a", []string{"a"}},
+	} {
+		r, err := Canonicalise("GET", c.in, nil, Rules{Slashes: true})
+		if err != nil || r.Target() != c.out || !slices.Equal(r.segments, c.segments) || r.slashed != strings.Contains(c.in, "%2") {
+			t.Errorf("%q: %+v, %v", c.in, r, err)
+		}
+		if _, err := Canonicalise("GET", c.in, nil, Rules{}); (err == nil) == r.slashed {
+			t.Errorf("%q where no rule declares it: %v", c.in, err)
+		}
+	}
+	if _, err := Canonicalise("GET", "/a%2F/b", nil, Rules{Slashes: true}); err == nil || !strings.Contains(err.Error(), "%2F") {
+		t.Errorf("the error says %v", err)
+	}
+	for _, target := range []string{
+		"/%2F", "/%2fa", "/a%2f", "/a%2F/b", "/a%2f%2Fb", "/a/%2f/b", "/https%3A%2F%2Fexample.com",
+		"/a%2f.", "/a%2F..", "/..%2fa", "/a%2f..%2fb", "/a%2F%2e%2E%2fb", "/.%2Fa", "/a%2f...", "/a%2F%20", "/a%2f.%20.%2fb", "/%20%2fa",
+		"/a%252fb", "/a%252Fb", "/a%2f%252fb", "/a%2f%252e", "/a%25%32%66b", "/a%2f%5cb", `/a%2f..\b`, "/a%2f;b", "/a%2fb%3b", "/a%2f%00b", "/a%2F%0a",
+		"/a%2f\u2024\u2024%2fb", "/a%2f\uff0e", "/a%2fb\uff0fc", "/a%2fb\u2215c", "/a%2f\u2025%2fb", "/a%2f\u200b%2fb", "/a%2f%c0%af", "/a%2f%ff", "/a%2fe%cc%81",
+		"//a%2fb", "/a%2fb//", "/a%2fb/../c", "/../a%2fb",
+	} {
+		if r, err := Canonicalise("GET", target, nil, Rules{Slashes: true}); api.CodeOf(err) != api.InvalidRequest {
+			t.Errorf("%+q: %+v %v", target, r, err)
+		}
+	}
+}
+
 func TestRefusedTarget(t *testing.T) {
 	for _, target := range []string{
 		// not a path

@@ -27,6 +27,22 @@ func (p *Provider) checkCapabilities() error {
 			return fmt.Errorf("capability %s: %w", c.ID, err)
 		}
 	}
+	for i := range p.Capabilities {
+		if err := p.checkOverlaps(&p.Capabilities[i]); err != nil {
+			return fmt.Errorf("capability %s: %w", p.Capabilities[i].ID, err)
+		}
+	}
+	return nil
+}
+
+// checkOverlaps wants capabilities of the provider. Whether they admit common
+// calls is judged by package lint.
+func (p *Provider) checkOverlaps(c *Capability) error {
+	for i, id := range c.Overlaps {
+		if p.capability(id) == nil || id == c.ID || slices.Contains(c.Overlaps[:i], id) {
+			return fmt.Errorf("overlaps: %s is no other capability of the provider, or there twice", quote(id))
+		}
+	}
 	return nil
 }
 
@@ -72,6 +88,9 @@ func (p *Provider) checkCapability(c *Capability) error {
 		if !ok || !validToken(name) || value == "" || strings.TrimSpace(value) != value || checkLine("matchHeader", m) != nil {
 			return fmt.Errorf("matchHeader %s is not of the form Name: value", quote(m))
 		}
+	}
+	if err := checkOperation(c); err != nil {
+		return err
 	}
 	if err := checkDefault(c); err != nil {
 		return err
@@ -155,7 +174,8 @@ func checkRule(rule string) error {
 	if len(rule) > 1024 || !utf8.ValidString(rule) {
 		return bad("is too long or not UTF-8")
 	}
-	if i := strings.IndexAny(path, "?#\\;%\"<>^`{|} "); i >= 0 {
+	unescaped := strings.ReplaceAll(path, "%2F", "")
+	if strings.ContainsAny(unescaped, "?#\\;%\"<>^`{|} ") {
 		return bad("holds a character that no rule may have")
 	}
 	for i := range len(path) {
@@ -168,8 +188,13 @@ func checkRule(rule string) error {
 	}
 	segs := strings.Split(path[1:], "/")
 	for i, s := range segs {
-		if s == "" && i < len(segs)-1 || s != "" && strings.Trim(s, ".") == "" {
-			return bad("has an empty or '.' segment")
+		if s == "" && i == len(segs)-1 {
+			continue // one trailing '/'
+		}
+		for part := range strings.SplitSeq(s, "%2F") {
+			if strings.Trim(part, ".") == "" {
+				return bad("has an empty or '.' segment, or such a part beside %2F")
+			}
 		}
 	}
 	return nil

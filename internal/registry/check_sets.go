@@ -31,8 +31,8 @@ func (p *Provider) checkSet(s *Set) error {
 	if err := checkLine("description", s.Description); err != nil {
 		return err
 	}
-	if len(s.Members) < 2 {
-		return errors.New("fewer than two members")
+	if len(s.Members) == 0 {
+		return errors.New("no member")
 	}
 	for i, id := range s.Members {
 		if p.capability(id) == nil || slices.Contains(s.Members[:i], id) {

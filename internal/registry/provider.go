@@ -103,7 +103,7 @@ type Capability struct {
 	Description string   `json:"description"`
 	Access      string   `json:"access"` // read, write, admin, mixed; admin starts off
 	Methods     []string `json:"methods"`
-	Paths       []string `json:"paths"` // rules: /p covers p and below, =/p is p alone, * is one segment or part of one
+	Paths       []string `json:"paths"` // rules: /p covers p and below, =/p is p alone, * is one segment or part of one, %2F is an escaped slash
 	Hosts       []string `json:"hosts,omitzero"`
 	Logins      []string `json:"logins,omitzero"`
 	Default     *Default `json:"default,omitzero"`
@@ -112,7 +112,20 @@ type Capability struct {
 	WebSocket   bool     `json:"websocket,omitzero"`
 	IssuesToken []string `json:"issuesToken,omitzero"` // JSON pointers to new tokens in answers
 	MatchHeader []string `json:"matchHeader,omitzero"` // "Name: value" that the request must carry; of one name, any
-	Note        string   `json:"note,omitzero"`
+	// Operation splits an endpoint that several capabilities share: each
+	// admits the bodies that ask for what it names.
+	Operation *Operation `json:"operation,omitzero"`
+	// Overlaps are capabilities that admit some of this one's calls, too, and
+	// by narrower rules: of two that overlap, the broader one says so.
+	Overlaps []string `json:"overlaps,omitzero"`
+	Note     string   `json:"note,omitzero"`
+}
+
+// Operation is what a capability's bodies may ask for, in one of its two
+// forms.
+type Operation struct {
+	GraphQL []string `json:"graphql,omitzero"` // of query, mutation, subscription: what each operation of a document is
+	JSONRPC []string `json:"jsonrpc,omitzero"` // names of methods; one that ends in '*' is what begins so, and goes on
 }
 
 // Set is a name for several capabilities of a provider. Its id may be one of
@@ -164,6 +177,9 @@ func (p *Provider) LoginsOf(c *Capability) []*Login {
 	}
 	return out
 }
+
+// Place is what the login puts before the path of a call.
+func (l *Login) Place() string { return l.UpstreamPathPrefix + l.Auth.PrefixTemplate }
 
 func (p *Provider) login(id string) *Login {
 	for i := range p.Logins {

@@ -123,6 +123,17 @@ func TestParse(t *testing.T) {
 	if _, err := Parse(edit(t, `https://id.acme.test/token`, `https://{shop}.acme.test/token`)); err != nil {
 		t.Fatal(err)
 	}
+	for _, good := range []string{
+		`"methods": ["POST"], "operation": {"graphql": ["query", "mutation", "subscription"]}`, `"methods": ["POST"], "operation": {"jsonrpc": ["a", "a*", "eth_get*", "a.b:c-D_9"]}`,
+	} {
+		file := edit(t, `"methods": ["POST", "DELETE"]`, good)
+		if _, err := Parse(file); err != nil {
+			t.Error(err)
+		}
+		if err := schemaSays(t, schema, file); err != nil {
+			t.Error(err)
+		}
+	}
 	// Bad files that both judges refuse.
 	for _, c := range [][2]string{
 		{`"schemaVersion": 1`, `"schemaVersion": 2`},
@@ -174,6 +185,16 @@ func TestParse(t *testing.T) {
 		{`"=/v1/thing/*:go"`, `"/v1/../thing"`},
 		{`"=/v1/thing/*:go"`, `"/v1//thing"`},
 		{`"=/v1/thing/*:go"`, `"/v1/%2e%2e"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2f*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F/x"`},
+		{`"=/v1/thing/*:go"`, `"/v1/%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F%2F*"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F.."`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%2F.%2Fx"`},
+		{`"=/v1/thing/*:go"`, `"/v1/..%2Fx"`},
+		{`"=/v1/thing/*:go"`, `"/v1/*%252F*"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a;b"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a?b"`},
 		{`"=/v1/thing/*:go"`, `"/v1/a\\b"`},
@@ -185,10 +206,26 @@ func TestParse(t *testing.T) {
 		{`"default": {"method": "GET", "path": "/v1/things"}`, `"default": {"path": "/v1/*"}`},
 		{`"X-Op: Read"`, `"X-Op"`},
 		{`"/token"]`, `"token"]`},
+		{`"sensitive": true`, `"overlaps": ["things"]`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST", "DELETE"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["GET"]`, `"methods": ["GET"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["GET"]`, `"methods": ["GET", "POST"], "operation": {"graphql": ["query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": []}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["query"], "jsonrpc": ["a"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["Query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"graphql": ["query", "query"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["*"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a*b"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a b"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"jsonrpc": ["a", "a"]}`},
+		{`"methods": ["POST", "DELETE"]`, `"methods": ["POST"], "operation": {"rest": ["a"]}`},
+		{`"methods": ["GET"]`, `"methods": ["POST"], "operation": {"graphql": ["query", "mutation"]}`},
+		{`"sensitive": true`, `"overlaps": ["acme/things", "acme/things"]`},
 		{`"id": "acme/all"`, `"id": "all"`},
 		{`"id": "acme/all"`, `"name": "acme/all"`},
 		{`"All of it."`, `""`},
-		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things"]`},
+		{`"members": ["acme/things", "acme/things-write"]`, `"members": []`},
 		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "acme/things"]`},
 		{`"members": ["acme/things", "acme/things-write"], "default": "acme/things"`, `"members": ["acme/things", "acme/things-write"], "default": "x"`},
 		{`"pattern": "^[a-z0-9-]+$"`, `"pattern": "^[a-z0-9-]+$", "default": "a"`},
@@ -249,6 +286,11 @@ func TestParse(t *testing.T) {
 		{`"members": ["acme/things", "acme/things-write"]`, `"members": ["acme/things", "openai/models"]`, "no capability"},
 		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/all"`, "default is no member"},
 		{`"acme/things-write"], "default": "acme/things"`, `"acme/things-write"], "default": "acme/things-write"`, "complete default call"},
+		{`"sensitive": true`, `"overlaps": ["acme/thing"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/all"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/things-write"]`, "no other capability"},
+		{`"sensitive": true`, `"overlaps": ["acme/things"]`, ""},
+		{`"=/v1/thing/*:go"`, `"=/v1/thing/@*%2F*/a%2F.*"`, ""},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "values": ["a"], "default": "b"`, "not one of the values"},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "default": "a"`, "not one of the values"},
 		{`"kind": "tenant", "pattern": "^[a-z0-9-]+$"`, `"kind": "region", "pattern": "^a$", "values": ["a"]`, "either"},
@@ -302,6 +344,8 @@ func FuzzParse(f *testing.F) {
 	schema := compileSchema(f)
 	f.Add([]byte(good))
 	f.Add([]byte(strings.Replace(good, `"/v1/things", "=`, `"/v1/[x]@!$&'()+,:~/", "=`, 1)))
+	f.Add([]byte(strings.Replace(good, `"/v1/things", "=`, `"/v1/*%2F.a/*%2F*", "=`, 1)))
+	f.Add([]byte(strings.Replace(good, `"sensitive": true`, `"overlaps": ["acme/things"]`, 1)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse(data)
 		if err != nil {

@@ -62,8 +62,11 @@ func TestSets(t *testing.T) {
 			var members []*registry.Capability
 			for _, m := range s.Members {
 				_, c := r.Capability(m)
-				if c.Access == "admin" {
-					t.Errorf("%s: %s is for admins: turning the set on would turn it on", s.ID, m)
+				// The halves of an endpoint belong together, whatever each is, and
+				// a set of one is another name. No set turns an admin's
+				// capability on.
+				if c.Access == "admin" && c.Operation == nil && len(s.Members) > 1 {
+					t.Errorf("%s: %s is for admins: who grants the set grants it", s.ID, m)
 				}
 				for _, other := range members {
 					if rule := both(t, p, c, other); rule != "" {
@@ -91,6 +94,14 @@ func TestSets(t *testing.T) {
 func both(t *testing.T, p *registry.Provider, a, b *registry.Capability) string {
 	t.Helper()
 	if !slices.ContainsFunc(a.Methods, func(m string) bool { return slices.Contains(b.Methods, m) }) {
+		return ""
+	}
+	ruleA, errA := policy.CompileOperation(a.Operation)
+	ruleB, errB := policy.CompileOperation(b.Operation)
+	if errA != nil || errB != nil {
+		t.Fatal(errA, errB)
+	}
+	if !ruleA.Meets(ruleB) {
 		return ""
 	}
 	for _, x := range a.MatchHeader {
