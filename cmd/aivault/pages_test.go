@@ -52,7 +52,12 @@ func preparations() map[string]string {
 			"aivault credential create acme --auth header --host api.acme.test --secret ACME_KEY",
 		"aivault completion": "mkdir -p ~/.local/share/bash-completion/completions ~/.zfunc ~/.config/fish/completions",
 		"aivault credential create": "aivault secrets create --name ACME_KEY\naivault secrets create --name ACME_USER\n" +
-			"aivault secrets create --name ACME_PASSWORD\naivault secrets create --name LAB_KEY",
+			"aivault secrets create --name ACME_CERT --value-file client.crt\naivault secrets create --name ACME_CERT_KEY --value-file client.key\n" +
+			"aivault secrets create --name ACME_PASSWORD\naivault secrets create --name LAB_KEY\n" +
+			"aivault secrets create --name R2_ID\naivault secrets create --name R2_KEY\n" +
+			"aivault secrets create --name AWS_ACCESS_KEY_ID\naivault secrets create --name AWS_SECRET_ACCESS_KEY",
+		"aivault oauth logout":  "pass show gitlab-app | aivault oauth login gitlab --client-id my-app --client-secret-stdin",
+		"aivault oauth status":  "aivault init",
 		"aivault explain":       "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
 		"aivault grant add":     "aivault init",
 		"aivault grant default": "aivault init",
@@ -78,7 +83,13 @@ const typed = "your-passphrase\n"
 
 func TestPages(t *testing.T) {
 	bins := build(t)
-	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test", "my-store.myshopify.com"}
+	hosts := []string{"api.openai.com", "api.github.com", "api.acme.example", "api.acme.test", "api.teller.io", "api.kraken.com", "my-store.myshopify.com",
+		"s3.eu-west-1.amazonaws.com", "sts.eu-west-1.amazonaws.com", "0123abcd.r2.cloudflarestorage.com"}
+	for _, host := range append([]string{pagesIDP}, accountHosts...) {
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
 	upstream := startUpstream(t, hosts)
 	prepared := preparations()
 	total := 0
@@ -120,9 +131,21 @@ func TestPages(t *testing.T) {
 
 func startUpstream(t *testing.T, hosts []string) *standin.API {
 	t.Helper()
+	login := loginPages()
 	upstream, err := standin.Start(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if login(w, r) {
+			return
+		}
 		_, _ = io.Copy(io.Discard, r.Body)
+		if strings.HasPrefix(r.Host, "sts.") {
+			_, _ = io.WriteString(w, assumedRole("ASIAROLE", "role-secret", "role-session", time.Now().Add(time.Hour)))
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
+		if token, ok := tokenFor(r); ok {
+			_, _ = io.WriteString(w, token)
+			return
+		}
 		_, _ = fmt.Fprintln(w, `{"login":"octocat"}`)
 	}), hosts...)
 	if err != nil {
@@ -162,7 +185,7 @@ func TestRegistryExamples(t *testing.T) {
 		}
 		account := "aivault credential create " + id + " --host " + own
 		for _, s := range p.Secrets {
-			env.WriteString(s.Name + "=a-value\n")
+			env.WriteString(s.Name + "=" + exampleValue(t, p, s.Field) + "\n")
 			account += " --secret " + s.Name
 		}
 		if p.Defaults() == nil {
@@ -359,20 +382,42 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 	r := &reader{dir: filepath.Join(home, "work"), dev: dev}
 	provider, requests := contribution(t)
 	tools := filepath.Join(home, "tools")
+	clients, err := clientFiles("client", "new")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts, err := accountFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for path, text := range map[string]string{
-		"work/typed":        typed,
-		"work/token.txt":    "a-token\n",
-		"work/.env":         "OPENAI_API_KEY=a-value # of the team\nexport ACME_KEY='another'\n",
-		"work/acme-key.txt": "acme-key\n",
-		"work/new-key.txt":  "new-key\n",
-		"work/talk.mp3":     "sound\n",
-		"work/lab-ca.pem":   string(upstream.CAPEM()),
-		"work/weather.json": provider,
-		"work/weather.txt":  requests,
+		"work/robot.json":           accounts["robot.json"],
+		"work/client.json":          accounts["client.json"],
+		"work/acme-client.json":     `{"client_id":"a-client","client_secret":"a-value","refresh_token":"a-token"}`,
+		"work/acme-robot.json":      accounts["acme-robot.json"],
+		"work/acme.private-key.pem": accounts["acme.private-key.pem"],
+		"work/client.crt":           clients["client.crt"],
+		"work/client.key":           clients["client.key"],
+		"work/client.pem":           clients["client.crt"] + clients["client.key"],
+		"work/new.crt":              clients["new.crt"],
+		"work/new.key":              clients["new.key"],
+		"work/event.json":           "{\"action\":\"opened\"}\n",
+		"work/typed":                typed,
+		".aws/credentials":          "[default]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = a-value\n",
+		"work/token.txt":            "a-token\n",
+		"work/.env":                 "OPENAI_API_KEY=a-value # of the team\nexport ACME_KEY='another'\n",
+		"work/acme-key.txt":         "acme-key\n",
+		"work/kraken-key.txt":       "YS1rZXkgdGhhdCBzaWducw==\n",
+		"work/new-key.txt":          "new-key\n",
+		"work/talk.mp3":             "sound\n",
+		"work/lab-ca.pem":           string(upstream.CAPEM()),
+		"work/weather.json":         provider,
+		"work/weather.txt":          requests,
 		"tools/make": "#!/bin/sh\nfor a; do\n  case $a in *=*) continue ;; esac\n" +
 			"  grep -q \"^$a:\" '" + makefile + "' || { echo \"no target $a\" >&2; exit 2; }\ndone\n",
-		"tools/pass": "#!/bin/sh\necho a-value\n",
-		"tools/jq":   "#!/bin/sh\ngrep '\"login\"'\n",
+		"tools/pass":     "#!/bin/sh\necho a-value\n",
+		"tools/xdg-open": browserScript(upstream.Addr().String()),
+		"tools/jq":       "#!/bin/sh\ngrep '\"login\"'\n",
 	} {
 		file := filepath.Join(home, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), fs.FileMode(0o700))); err != nil {
@@ -387,6 +432,7 @@ func newReader(t *testing.T, bins string, upstream *standin.API, hosts []string)
 		"HOME=" + home, "PATH=" + tools + ":" + dev + ":" + os.Getenv("PATH"),
 		"AIVAULT_DEV_RESOLVE=" + strings.Join(resolve, ","), "AIVAULT_DEV_CA_CERT_PATH=" + filepath.Join(r.dir, "lab-ca.pem"),
 		"MY_VAULT_KEY=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		"DISPLAY=:0", // xdg-open is what a reader has for a browser
 	}
 	return r
 }

@@ -48,6 +48,10 @@ import (
 //	expire                  end the access tokens that were given so far
 //	revoked N               expect so many tokens to have been given back
 //	hidden                  no token, code or client secret can be read anywhere
+//	accounts                start Google and GitHub, as far as they give tokens for a signed JWT, and an API
+//	                        that makes keys; writes robot.json, acme.private-key.pem and what is neither
+//	signed CLAIM VALUE      expect a claim of the last JWT; "asked": how often a token was asked for
+//	unseen                  no token or key of these can be read anywhere
 //	cloud IDFILE SECRETFILE start services of AWS in eu-west-1 that check signatures, made with this key or one
 //	                        of a role; sets what makes a development build reach them, and BUCKET_PORT, where
 //	                        another S3 is
@@ -66,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"mutual": cmdMutual,
 			"cloud":  cmdCloud,
 			"idp":    cmdIDP, "browse": cmdBrowse, "activate": cmdActivate, "expire": cmdExpire, "revoked": cmdRevoked, "hidden": cmdHidden,
+			"accounts": cmdAccounts, "signed": cmdSigned, "unseen": cmdUnseen,
 		},
 	})
 }
@@ -355,8 +360,9 @@ func cmdNowhere(ts *testscript.TestScript, neg bool, args []string) {
 
 // story is what belongs to one run of a script.
 type story struct {
-	api *standin.API
-	idp *standin.IDP
+	api       *standin.API
+	idp       *standin.IDP
+	authority *standin.JWTAuthority
 }
 
 func apis(ts *testscript.TestScript) *story { return ts.Value(apiKey{}).(*story) }

@@ -33,6 +33,9 @@ func checkCustom(r *api.CredentialCreate) error {
 	if err := checkPublicParts(r); err != nil {
 		return err
 	}
+	if err := checkEndpoints(r); err != nil {
+		return err
+	}
 	return checkOwnHosts(r)
 }
 

@@ -55,6 +55,9 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 	if err := checkTokenTexts(given); err != nil {
 		return err
 	}
+	if err := checkNarrowing(given); err != nil {
+		return err
+	}
 	if given.RoleARN != "" && p == nil {
 		if _, ok := auth.WithRegion(*r.Auth, r.Hosts); !ok {
 			return api.Errorf(api.InvalidRequest, "no host says in which AWS region the role is assumed").WithHint("add --aws-region REGION")

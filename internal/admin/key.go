@@ -75,6 +75,7 @@ func (a *Admin) Lock(ctx context.Context, who grant.Caller) (api.VaultChanged, e
 	if err := a.vault.Lock(ctx, audit.CallerOf(who)); err != nil {
 		return api.VaultChanged{}, err
 	}
+	a.logins.clear() // their clients' secrets are forgotten, too
 	return a.changed(ctx, ""), nil
 }
 

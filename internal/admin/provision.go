@@ -145,7 +145,7 @@ func unfit(use string, value secret.Value, failure error) error {
 		return nil
 	}
 	is := ""
-	if shape := oauth.Shape(value); shape != "" && !strings.Contains(failure.Error(), shape) {
+	if shape := oauth.Shape(value); shape != "" && !strings.HasPrefix(failure.Error(), "it ") { // which says it already
 		is = "it looks like " + shape + ": "
 	}
 	e := api.Errorf(api.InvalidRequest, "the value does not fit %s: %s%w", use, is, failure)

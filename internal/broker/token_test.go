@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
@@ -71,8 +74,16 @@ type identity struct {
 func startIdentity(t testing.TB, o standin.IDPOptions) *identity {
 	t.Helper()
 	v := &identity{idp: standin.NewIDP(o), now: time.UnixMilli(1_780_000_000_000)}
+	// /repeat tells everyone everything, on every host.
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/repeat" {
+			_, _ = io.WriteString(w, strings.Join(append(v.idp.Tokens(), standin.IDPSecret), "\n"))
+			return
+		}
+		v.idp.ServeHTTP(w, r)
+	})
 	v.Aivault = start(t, aivaulttest.Options{
-		Registry: tokenRegistry(t), Handler: v.idp, Clock: v.clock, Hosts: []string{"id.ident.test", "acme.shop.test", "id.custom.test"},
+		Registry: tokenRegistry(t), Handler: handler, Clock: v.clock, Hosts: []string{"id.ident.test", "acme.shop.test", "id.custom.test"},
 	})
 	return v
 }
@@ -324,14 +335,10 @@ func TestACallWithoutItsToken(t *testing.T) {
 // the API nor from what else runs where the tokens are had.
 func TestTokensAreScrubbed(t *testing.T) {
 	t.Parallel()
-	var v *identity
-	repeat := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, strings.Join(append(v.idp.Tokens(), standin.IDPSecret), "\n"))
-	})
-	v = startIdentity(t, standin.IDPOptions{Rotate: true, API: repeat})
+	v := startIdentity(t, standin.IDPOptions{Rotate: true})
 	v.login(t)
 	for i := range 5 {
-		_, body, err := v.Invoke(get("ident/all", "/things"))
+		_, body, err := v.Invoke(get("ident/all", "/repeat"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -342,14 +349,12 @@ func TestTokensAreScrubbed(t *testing.T) {
 		}
 		v.pass(time.Hour)
 	}
+	// What runs where the tokens are had may know them too.
 	v.Create(t, "NEAR_KEY", "near-key-0123456789")
-	answer, body, err := v.Invoke(get("near/all", "/other"))
-	if err != nil || answer.Status != 401 || strings.Contains(body, "near-key") {
-		t.Fatalf("%q, %v", body, err)
-	}
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("near/all", "/repeat")))
 	// Another process knows the last ones from the vault.
 	other := v.Open(t)
-	_, body, err = other.Invoke(get("ident/all", "/things"))
+	_, body, err := other.Invoke(get("ident/all", "/repeat"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -482,6 +487,12 @@ func TestACustomProvidersTokens(t *testing.T) {
 	if !strings.Contains(body, "Token [redacted]") {
 		t.Errorf("body %q", body)
 	}
+	// Another credential calls what runs where these tokens are had.
+	v.Create(t, "WATCH_KEY", "watch-key-0123456789")
+	header := bearer()
+	credential(t, v.Aivault, api.CredentialCreate{ID: "watch", Provider: "watch", SecretRefs: map[string]string{"secret": "WATCH_KEY"}, Auth: &header, Hosts: []string{"id.custom.test"}})
+	capability(t, v.Aivault, api.CapabilityCreate{ID: "watch/all", Methods: []string{"GET"}, Paths: []string{"/"}})
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("watch/all", "/repeat")))
 	v.idp.Fail(2, 400, "application/json", `{"error":"invalid_grant"}`)
 	v.pass(time.Hour)
 	if e := mustRefuse(t, v.Aivault, get("own/all", "/things"), api.OAuthRefreshFailed); e.Hint != "aivault secrets rotate OWN_LOGIN" {
@@ -490,7 +501,7 @@ func TestACustomProvidersTokens(t *testing.T) {
 	// The caller cannot set what the token is sent in.
 	mustRefuse(t, v.Aivault, with(get("own/all", "/things"), "authorization: Token mine"), api.PolicyViolation)
 	list, err := v.Admin.Credentials(background, aivaulttest.Operator())
-	if err != nil || len(list.Credentials) != 1 || !list.Credentials[0].Ready || list.Credentials[0].Auth != "oauth2" {
+	if err != nil || len(list.Credentials) != 2 || !list.Credentials[0].Ready || list.Credentials[0].Auth != "oauth2" {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
@@ -551,21 +562,54 @@ func TestReadinessOfLoginsWithTokens(t *testing.T) {
 // A new value for the secret starts over, and the old token stays scrubbed.
 func TestARotatedSecretStartsOver(t *testing.T) {
 	t.Parallel()
-	var v *identity
-	repeat := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, strings.Join(v.idp.Tokens(), "\n"))
-	})
-	v = startIdentity(t, standin.IDPOptions{Rotate: true, API: repeat})
+	v := startIdentity(t, standin.IDPOptions{Rotate: true})
 	v.login(t)
 	mustInvoke(t, v.Aivault, get("ident/all", "/things"))
 	if _, err := v.Admin.RotateSecret(background, aivaulttest.Operator(), "IDENT_OAUTH", api.SecretRotate{Value: secret.FromString(v.material())}); err != nil {
 		t.Fatal(err)
 	}
-	body := mustInvoke(t, v.Aivault, get("ident/all", "/things"))
-	v.noTokens(t, body)
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("ident/all", "/things")))
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("ident/all", "/repeat")))
 	v.counts(t, standin.IDPCounts{Asked: 2, Given: 2})
 	snap, err := v.Vault.Snapshot(background)
 	if err != nil || len(snap.State().Tokens) != 1 || snap.State().Tokens[0].Version != 1 {
 		t.Errorf("%+v, %v", snap.State().Tokens, err)
 	}
+}
+
+// A full disk keeps a token out of the vault, and not out of what is scrubbed.
+func TestATokenInMemoryAloneIsScrubbed(t *testing.T) {
+	t.Parallel()
+	v := startIdentity(t, standin.IDPOptions{Rotate: true})
+	v.login(t)
+	mustInvoke(t, v.Aivault, get("ident/all", "/repeat"))
+	dir := filepath.Dir(v.Dir)
+	disk := &fullDisk{FileStore: vault.NewFileStore(filepath.Join(v.Dir, "vault.aiv"), filepath.Join(v.Dir, "store.lock"))}
+	full := vault.New(vault.Config{Dir: v.Dir, DefaultKeyFile: filepath.Join(dir, "keys", "kek.key"), Clock: v.clock, Store: disk})
+	defer full.Close()
+	one := broker.New(broker.Config{Vault: full, Registry: v.Registry, Egress: v.Egress, Clock: v.clock})
+	defer one.Close()
+	v.pass(time.Hour)
+	for range 2 {
+		answer, err := one.Do(background, aivaulttest.Agent(), get("ident/all", "/repeat"), egress.Body{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || answer.Body.Close() != nil {
+			t.Fatal(err)
+		}
+		tokens := v.idp.Tokens() // of the login, then of each answer: a refresh token and an access token
+		if strings.Contains(string(body), tokens[len(tokens)-1]) {
+			t.Errorf("the token of the call is in %q", body)
+		}
+	}
+	v.counts(t, standin.IDPCounts{Asked: 2, Given: 2})
+}
+
+// fullDisk writes no document.
+type fullDisk struct{ *vault.FileStore }
+
+func (*fullDisk) CompareAndSwap(vault.Generation, []byte) (vault.Generation, error) {
+	return "", syscall.ENOSPC
 }

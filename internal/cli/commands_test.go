@@ -18,7 +18,7 @@ audit --limit
 capability (capabilities cap)
 capability bind --capability --credential --group-id --group-name --id --scope --uid --user --workspace-id
 capability bindings
-capability create --capability --credential --host --id --method --path --provider
+capability create --capability --credential --host --id --issues-token --method --path --provider
 capability delete (rm) --capability --id
 capability describe (args shape inspect) --capability --id
 capability disable --capability --id
@@ -34,7 +34,7 @@ capability policy show --capability --id
 capability unbind --capability --group-id --group-name --id --scope --uid --user --workspace-id
 completion
 credential (credentials)
-credential create --allow-http --allow-port --allow-private-network --auth --auth-header --auth-query --ca-file --client-certificate --group-id --header-name --hmac-algorithm --hmac-encoding --hmac-key-encoding --hmac-nonce-header --hmac-sign --hmac-timestamp-header --hmac-timestamp-unit --host --id --password-template --path-prefix-template --provider --public-part --query-param --scope --secret --secret-ref --username-template --value-template --workspace-id
+credential create --allow-http --allow-port --allow-private-network --auth --auth-header --auth-query --aws-region --aws-service --ca-file --client-auth --client-certificate --external-id --github-permission --github-repository --grant-type --group-id --header-name --hmac-algorithm --hmac-encoding --hmac-key-encoding --hmac-nonce-header --hmac-sign --hmac-timestamp-header --hmac-timestamp-unit --host --id --oauth-scope --oauth-scope-separator --oauth-subject --password-template --path-prefix-template --provider --public-part --query-param --role-arn --scope --secret --secret-ref --session-name --token-body --token-endpoint --token-field --token-param --username-template --value-template --workspace-id
 credential delete (rm) --id
 credential list (ls)
 daemon

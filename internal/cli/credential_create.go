@@ -42,7 +42,7 @@ func newCredentialCreate(o *Options) *cobra.Command {
 			"  aivault credential create acme-eu --auth header --host eu.acme.test --secret ACME_KEY \\\n" +
 			"    --workspace-id acme\n" +
 			"  aivault credential create reports --auth aws-sigv4 --aws-service s3 --aws-region auto \\\n" +
-			"    --host ACCOUNT.r2.cloudflarestorage.com --secret access_key_id=R2_ID --secret secret_access_key=R2_KEY\n" +
+			"    --host 0123abcd.r2.cloudflarestorage.com --secret access_key_id=R2_ID --secret secret_access_key=R2_KEY\n" +
 			"  aivault credential create audit --provider aws --host s3.eu-west-1.amazonaws.com \\\n" +
 			"    --secret AWS_ACCESS_KEY_ID --secret AWS_SECRET_ACCESS_KEY \\\n" +
 			"    --role-arn arn:aws:iam::123456789012:role/reader --external-id 4f2a",
@@ -55,6 +55,8 @@ func newCredentialCreate(o *Options) *cobra.Command {
 	auth := newAuthFlags(cmd)
 	var role roleFlags
 	role.add(cmd)
+	var token tokenFlags
+	token.add(cmd)
 	f.StringArrayVar(&r.Hosts, "host", nil, "a host that it may go to, `NAME[:PORT]`; may be repeated; of a provider of the registry the account's own host")
 	f.StringArrayVar(&r.PublicParts, "public-part", nil, "the value of this `FIELD` is no secret and stays in answers; may be repeated")
 	scope := newScopeFlags(cmd, "whose it is")
@@ -75,7 +77,10 @@ func newCredentialCreate(o *Options) *cobra.Command {
 		if r.SecretRefs, err = secretRefs(r.Provider, refs, names); err != nil {
 			return err
 		}
-		if r.Auth, err = auth.spec(cmd, r.SecretRefs); err != nil {
+		if r.Auth, err = auth.spec(cmd, r.SecretRefs, token.scopes); err != nil {
+			return err
+		}
+		if err = token.into(&r.Token, r.Auth != nil); err != nil {
 			return err
 		}
 		if err = role.into(&r.Token); err != nil {
@@ -124,6 +129,7 @@ type authFlags struct {
 	hmac            hmacFlags
 	aws             awsFlags
 	mtls            mtlsFlags
+	oauth           oauthFlags
 }
 
 // authKind is a strategy with the flag that it cannot do without.
@@ -134,6 +140,7 @@ func authKinds() []authKind {
 		{"header", ""}, {"query", "query-param"}, {"path", "path-prefix-template"}, {"basic", ""},
 		{"multi-header", "auth-header"}, {"multi-query", "auth-query"},
 		{"aws-sigv4", ""}, {"hmac", "hmac-algorithm"}, {"mtls", ""},
+		{"oauth2", "grant-type"}, {"token-exchange", "token-param"},
 	}
 }
 
@@ -149,8 +156,8 @@ func newAuthFlags(cmd *cobra.Command) *authFlags {
 	a := &authFlags{}
 	f := cmd.Flags()
 	f.StringVar(&a.auth.Type, "auth", "", "how it authenticates, by `KIND`: "+words(authKindNames()))
-	f.StringVar(&a.auth.HeaderName, "header-name", "", "header, hmac: the header's `NAME` (header: default Authorization)")
-	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query, hmac: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\"; hmac: \"{{signature}}\")")
+	f.StringVar(&a.auth.HeaderName, "header-name", "", "header, hmac, oauth2, token-exchange: the header's `NAME` (default Authorization; hmac: none)")
+	f.StringVar(&a.auth.ValueTemplate, "value-template", "", "header, query, hmac, oauth2, token-exchange: what is sent, as a `TEMPLATE` (default \"Bearer {{secret}}\" under Authorization, else \"{{secret}}\"; hmac: \"{{signature}}\"; of a token {{access_token}})")
 	f.StringVar(&a.auth.ParamName, "query-param", "", "query: the parameter's `NAME`")
 	f.StringVar(&a.auth.PrefixTemplate, "path-prefix-template", "", "path: what is put before the path, as a `TEMPLATE`, e.g. /bot{{secret}}")
 	f.StringArrayVar(&a.headers, "auth-header", nil, "multi-header, hmac: `NAME=TEMPLATE`; may be repeated")
@@ -160,6 +167,7 @@ func newAuthFlags(cmd *cobra.Command) *authFlags {
 	a.aws.add(cmd)
 	a.hmac.add(cmd)
 	a.mtls.add(cmd)
+	a.oauth.add(cmd)
 	completeWords(cmd, "auth", authKindNames()...)
 	return a
 }
@@ -167,8 +175,8 @@ func newAuthFlags(cmd *cobra.Command) *authFlags {
 // authFlagKinds says which strategies a flag belongs to.
 func authFlagKinds() []struct{ flag, kinds string } {
 	return []struct{ flag, kinds string }{
-		{"header-name", "header hmac"},
-		{"value-template", "header query hmac"},
+		{"header-name", "header hmac oauth2 token-exchange"},
+		{"value-template", "header query hmac oauth2 token-exchange"},
 		{"query-param", "query"},
 		{"path-prefix-template", "path"},
 		{"auth-header", "multi-header hmac"},
@@ -184,12 +192,19 @@ func authFlagKinds() []struct{ flag, kinds string } {
 		{"hmac-timestamp-header", "hmac"},
 		{"hmac-timestamp-unit", "hmac"},
 		{"hmac-nonce-header", "hmac"},
+		{"grant-type", "oauth2"},
+		{"token-endpoint", "oauth2 token-exchange"},
+		{"client-auth", "oauth2"},
+		{"token-body", "oauth2 token-exchange"},
+		{"token-param", "oauth2 token-exchange"},
+		{"oauth-scope-separator", "oauth2"},
+		{"token-field", "token-exchange"},
 	}
 }
 
 // spec returns nil without --auth. A flag of another strategy is an error
 // rather than ignored. secrets are those of the credential, by field.
-func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string) (*api.AuthSpec, error) {
+func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string, scopes []string) (*api.AuthSpec, error) {
 	for _, k := range authFlagKinds() {
 		kinds := strings.Fields(k.kinds)
 		if cmd.Flags().Changed(k.flag) && !slices.Contains(kinds, a.auth.Type) {
@@ -201,6 +216,9 @@ func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string) (*api.Au
 	}
 	if a.auth.Type == "" {
 		return nil, nil
+	}
+	if len(scopes) > 0 && a.auth.Type != "oauth2" {
+		return nil, api.Errorf(api.InvalidRequest, "--oauth-scope belongs to --auth oauth2")
 	}
 	if err := a.complete(cmd); err != nil {
 		return nil, err
@@ -218,6 +236,10 @@ func (a *authFlags) spec(cmd *cobra.Command, secrets map[string]string) (*api.Au
 		spec = a.aws.spec(spec, secrets)
 	case "hmac":
 		spec = a.hmac.spec(spec)
+	case "oauth2", "token-exchange":
+		if spec, err = a.oauth.spec(spec, scopes, secrets); err != nil {
+			return nil, err
+		}
 	}
 	spec = a.mtls.spec(spec, secrets)
 	return &spec, nil
@@ -233,8 +255,11 @@ func (a *authFlags) complete(cmd *cobra.Command) error {
 	if flag := authKinds()[at].needs; flag != "" && !cmd.Flags().Changed(flag) {
 		return api.Errorf(api.InvalidRequest, "--auth %s needs --%s", a.auth.Type, flag)
 	}
-	if a.auth.Type == "hmac" {
+	switch a.auth.Type {
+	case "hmac":
 		return a.hmac.check(a.auth.HeaderName)
+	case "oauth2", "token-exchange":
+		return a.oauth.check(a.auth.Type)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func newOAuthLogout(o *Options) *cobra.Command {
 		Short:             "Give the tokens back to the provider, and remove secret and credential",
 		Long: "Asks the provider to take the tokens back, where it has a way to, and removes the secret, its tokens\n" +
 			"and the credentials that it made. They are removed also when the provider says no, which is told.",
-		Example: "  aivault oauth logout dropbox",
+		Example: "  aivault oauth logout gitlab",
 	}
 	ref := newIDArg(cmd, "login", "id", "provider", "credential")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -110,7 +110,7 @@ func newOAuthSetup(o *Options) *cobra.Command {
 		Long: "Prints the address of the page where a person gives consent. The code that comes back is yours to\n" +
 			"exchange at the token endpoint; store what that answers as the secret that is named. oauth login does all\n" +
 			"of it by itself, and better: here nothing ties the code to this machine.",
-		Example: "  aivault oauth setup dropbox --client-id my-app --redirect-uri https://example.com/callback",
+		Example: "  aivault oauth setup gitlab --client-id my-app --redirect-uri https://example.com/callback",
 	}
 	ref := newIDArg(cmd, "provider", "provider")
 	cmd.Flags().StringVar(&r.ClientID, "client-id", "", "the `ID` of the app that you registered at the provider")

@@ -38,8 +38,8 @@ func newOAuthLogin(o *Options) *cobra.Command {
 			"http://127.0.0.1/callback (http://localhost/callback where the provider wants that); a provider that compares the port\n" +
 			"too needs --port. The client secret is asked for without echo. With --device you type a code on any\n" +
 			"device, where the provider has that. A login takes one answer, within five minutes.",
-		Example: "  aivault oauth login dropbox --client-id my-app\n" +
-			"  aivault oauth login google-gmail --client-id my-app --public-client --device --oauth-scope https://www.googleapis.com/auth/gmail.readonly",
+		Example: "  pass show gitlab-app | aivault oauth login gitlab --client-id my-app --client-secret-stdin\n" +
+			"  pass show gitlab-app | aivault oauth login gitlab --client-id my-app --client-secret-stdin --device --oauth-scope read_api",
 	}
 	ref := newIDArg(cmd, "provider", "provider")
 	flags := cmd.Flags()

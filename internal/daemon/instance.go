@@ -116,6 +116,12 @@ func (i *Instance) Locked(ctx context.Context) bool {
 	return i.vault.Status(ctx).State == vault.Locked
 }
 
+// needed says whether something would be lost with this process: a key that a
+// person typed, or a login that waits for them.
+func (i *Instance) needed(ctx context.Context) bool {
+	return i.vault.Status(ctx).Typed || i.admin.LoginPending()
+}
+
 // UnlockFromEnv opens the vault of an env key provider with the key that this
 // process was given, if it was given one. A vault that somebody locked stays
 // locked until somebody unlocks it.

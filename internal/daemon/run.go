@@ -66,9 +66,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, inst.Close()) }()
-	quiet = newIdle(idleAfter(cfg), func() bool {
-		return inst.vault.Status(context.WithoutCancel(ctx)).Typed || inst.admin.LoginPending()
-	})
+	quiet = newIdle(idleAfter(cfg), func() bool { return inst.needed(context.WithoutCancel(ctx)) })
 	defer quiet.stop()
 
 	sockets, err := openAll(socketsOf(cfg))

@@ -285,7 +285,7 @@ func (o *provided) call(t *testing.T) {
 	var texts []string
 	for i := range o.fact.Logins {
 		l := &o.fact.Logins[i]
-		if verify := verifiers()[o.p.ID]; verify != nil && (l.Type == "hmac" || l.Type == "mtls") {
+		if verify := verifiers()[o.p.ID]; verify != nil && (l.Type == "hmac" || l.Type == "mtls" || l.Type == "aws-sigv4") {
 			if o.p.ID == "teller" {
 				return // TestSigned has a server that asks for the certificate
 			}

@@ -36,7 +36,7 @@ type verifier func(s *standin.Seen, values map[string]string) error
 
 func verifiers() map[string]verifier {
 	return map[string]verifier{
-		"binance": verifyBinance, "coinbase-exchange": verifyCoinbase, "kraken": verifyKraken, "teller": verifyTeller,
+		"aws": verifyAWS, "binance": verifyBinance, "coinbase-exchange": verifyCoinbase, "kraken": verifyKraken, "teller": verifyTeller,
 	}
 }
 

@@ -103,10 +103,8 @@ func (c *materialCheck) elsewhere(name string) bool {
 
 // value looks at a field that is what its name says.
 func (c *materialCheck) value(name string, v secret.Value) error {
-	if name != "private_key" {
-		if is := shapeOf(v.Expose()); is != shapeNone {
-			return c.unfit("is %s, and only the %s belongs there", is, name)
-		}
+	if is := shapeOf(v.Expose()); is != shapeNone && (name != "private_key" || is != shapeKey) {
+		return c.unfit("is %s, and only the %s belongs there", is, name)
 	}
 	return c.members(map[string]secret.Value{name: v})
 }

@@ -89,6 +89,73 @@ func TestWhoLeaves(t *testing.T) {
 	b.counts(t, standin.IDPCounts{Asked: 1, Given: 1})
 }
 
+// Whoever waits for one answer has that answer, when it is an error too.
+func TestOneErrorForAll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, standin.IDPOptions{Rotate: true})
+	w, s := b.refreshing(t, nil), b.source(t)
+	failed := make(chan error, 50)
+	b.idp.Fail(cap(failed), 400, "application/json", `{"error":"invalid_scope"}`)
+	release := b.idp.Hold()
+	for range cap(failed) {
+		go func() { _, err := s.Token(background, w); failed <- err }()
+	}
+	b.idp.Await(1)
+	time.Sleep(50 * time.Millisecond) // let the others come to wait
+	release()
+	for range cap(failed) {
+		if err := <-failed; err == nil || !strings.Contains(err.Error(), "invalid_scope") {
+			t.Errorf("error = %v", err)
+		}
+	}
+	if n := b.idp.Counts().Asked; n > cap(failed)/2 {
+		t.Errorf("%d of them asked", n)
+	}
+}
+
+// An exception is for the scheme that the endpoint has, and for its host with
+// any usual port.
+func TestWhereAnAskGoes(t *testing.T) {
+	t.Parallel()
+	for endpoint, c := range map[string]struct {
+		allowHTTP bool
+		host      string // "": refused
+		plain     bool
+		target    string
+	}{
+		"https://id.acme.test/token":      {host: "id.acme.test", target: "/token"},
+		"https://id.acme.test":            {host: "id.acme.test", target: "/"},
+		"https://id.acme.test:443/a?b=c":  {host: "id.acme.test", target: "/a?b=c"},
+		"https://id.acme.test:8443/token": {host: "id.acme.test:8443", target: "/token"},
+		"https://id.acme.test/token/":     {allowHTTP: true, host: "id.acme.test", target: "/token/"},
+		"http://id.acme.test/token":       {allowHTTP: true, host: "id.acme.test", plain: true, target: "/token"},
+		"http://id.acme.test:80/token":    {allowHTTP: true, host: "id.acme.test", plain: true, target: "/token"},
+		"http://id.acme.test:81/token":    {allowHTTP: true, host: "id.acme.test:81", plain: true, target: "/token"},
+		"https://[::1]:8443/token":        {host: "[::1]:8443", target: "/token"},
+		"http://id.acme.test:8080/token":  {},
+		"ftp://id.acme.test/token":        {allowHTTP: true},
+		"https://u@id.acme.test/token":    {},
+		"https://id.acme.test/token#f":    {},
+		"https:id.acme.test/token":        {},
+		"//id.acme.test/token":            {allowHTTP: true},
+		"https://id.acme.test/a/../token": {},
+		"https://id.acme.test/a%2fb":      {},
+		"https://id.acme.test/token?a;b":  {},
+	} {
+		w := Want{Provider: "acme", Exceptions: egress.Destination{AllowHTTP: c.allowHTTP, AllowPrivate: true, AllowPorts: []int{81}, PathPrefix: "/x", Host: "other"}}
+		to, r, err := target(&w, &ask{method: "POST", endpoint: endpoint})
+		if c.host == "" {
+			if err == nil {
+				t.Errorf("%s: goes to %+v", endpoint, to)
+			}
+			continue
+		}
+		if err != nil || to.Host != c.host || to.AllowHTTP != c.plain || !to.AllowPrivate || !to.Alone || to.PathPrefix != "" || r.Target() != c.target {
+			t.Errorf("%s: %+v, %v", endpoint, to, err)
+		}
+	}
+}
+
 // What endpoints say when they give nothing: the code of RFC 6749 and nothing
 // else of it.
 func TestErrorsOfAnEndpoint(t *testing.T) {
@@ -163,6 +230,7 @@ func TestALostAnswer(t *testing.T) {
 	for name, c := range map[string]struct {
 		o       standin.IDPOptions
 		client  bool
+		turns   bool // it rotates from the last ask before on
 		earlier int  // asks before
 		again   bool // it is asked again
 	}{
@@ -171,6 +239,7 @@ func TestALostAnswer(t *testing.T) {
 		"a refresh token that rotates":    {o: standin.IDPOptions{Rotate: true}, earlier: 2},
 		"one that stayed":                 {o: standin.IDPOptions{}, earlier: 1, again: true},
 		"one that was repeated":           {o: standin.IDPOptions{Repeat: true}, earlier: 1, again: true},
+		"one that stayed once":            {o: standin.IDPOptions{}, earlier: 2, turns: true},
 		"a client, which has none":        {client: true, again: true},
 		"a client, which has none, later": {client: true, earlier: 2, again: true},
 	} {
@@ -184,7 +253,8 @@ func TestALostAnswer(t *testing.T) {
 				w = b.refreshing(t, nil)
 			}
 			s := b.source(t)
-			for range c.earlier {
+			for i := range c.earlier {
+				b.idp.Rotate(c.o.Rotate || c.turns && i == c.earlier-1)
 				mustToken(t, s, w)
 				b.clock.Add(time.Hour)
 			}

@@ -35,6 +35,7 @@ type IDPOptions struct {
 	Paths        map[string]string // a real provider's paths -> /authorize, /token, /device, /activate, /revoke
 	Account      string            // who logs in: the e-mail address in an id_token; "": none
 	Interval     int               // seconds between two questions of a login by device; default 5
+	Eager        bool              // codes of logins by device need nobody to type them
 	RevokeStatus int               // what /revoke answers; default 200
 }
 
@@ -108,6 +109,13 @@ func NewIDP(o IDPOptions) *IDP {
 		"authorization_code": (*IDP).grantCode, "urn:ietf:params:oauth:grant-type:device_code": (*IDP).grantDevice,
 	}
 	return p
+}
+
+// Rotate says whether refresh tokens rotate from now on.
+func (p *IDP) Rotate(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.o.Rotate = on
 }
 
 // Login makes a family, as somebody's consent does, and returns its first

@@ -179,6 +179,9 @@ func (p *IDP) beginDevice(w http.ResponseWriter, r *http.Request, form neturl.Va
 	}
 	code := "device-" + rand.Text()
 	d := &idpDevice{userCode: fmt.Sprintf("STAND-%04d", len(p.logins.devices)+1)}
+	if p.o.Eager {
+		d.said = "yes"
+	}
 	p.logins.devices[code] = d
 	p.all = append(p.all, code)
 	interval := p.o.Interval

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,21 @@ func (v *SigV4) Know(id, secret, session string) {
 
 // skew is how far a signature's time may be from the service's.
 const skew = 15 * time.Minute
+
+// Raw is the request as HTTP/1.1 has it on the wire, but for the order of its
+// header's names, which is lost.
+func (s *Seen) Raw() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", s.Method, s.Target, s.Host)
+	for _, name := range slices.Sorted(maps.Keys(s.Header)) {
+		for _, value := range s.Header[name] {
+			fmt.Fprintf(&b, "%s: %s\r\n", name, value)
+		}
+	}
+	b.WriteString("\r\n")
+	b.Write(s.Body)
+	return b.Bytes()
+}
 
 // rawRequest is an HTTP/1.1 request as it came.
 type rawRequest struct {
