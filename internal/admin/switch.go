@@ -7,6 +7,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -50,7 +51,7 @@ func (a *Admin) turn(ctx context.Context, who grant.Caller, what, event string, 
 	if err != nil {
 		return done, err
 	}
-	_, err = a.update(ctx, who, event, func(tx *vault.Tx) error {
+	snap, err := a.update(ctx, who, event, func(tx *vault.Tx) error {
 		all := a.known(tx.State)
 		list, err := a.expand(all, r.Patterns)
 		if err != nil {
@@ -80,6 +81,9 @@ func (a *Admin) turn(ctx context.Context, who grant.Caller, what, event string, 
 		tx.Record.Name = strings.Join(r.Patterns, " ")
 		return nil
 	})
+	if err == nil && !on {
+		done.Overlaps = broker.Overlapping(a.registry, snap, done.Capabilities...)
+	}
 	return done, err
 }
 

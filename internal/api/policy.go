@@ -68,6 +68,9 @@ type SwitchRequest struct {
 type Switched struct {
 	On           bool     `json:"on"`
 	Capabilities []string `json:"capabilities"`
+	// Overlaps, where something was turned off, are capabilities that are on
+	// and admit some of its calls, too.
+	Overlaps []string `json:"overlaps,omitzero"`
 }
 
 // Consumer is a user or a group of the system: exactly one of the two ids.

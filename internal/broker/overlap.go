@@ -7,16 +7,24 @@ import (
 	"moldable.sh/aivault/internal/vault"
 )
 
-// Overlapping lists the capabilities that are on and admit some calls of one,
-// too, as the operator sees them: what limits that one alone does not limit
-// those calls.
-func Overlapping(r *registry.Registry, s *vault.Snapshot, id string) []string {
+// Overlapping lists the capabilities that are on and admit some calls of
+// these, too, as the operator sees them: what limits or forbids these alone
+// does not hold for those calls.
+func Overlapping(r *registry.Registry, s *vault.Snapshot, ids ...string) []string {
 	v := operatorsView(newCatalog(r), s)
-	c := v.capability(id)
-	if c == nil {
-		return nil
+	var found []string
+	for _, id := range ids {
+		c := v.capability(id)
+		if c == nil {
+			continue
+		}
+		for _, other := range v.overlaps(c) {
+			if !slices.Contains(found, other) && v.enabled(v.capability(other)) == nil {
+				found = append(found, other)
+			}
+		}
 	}
-	return slices.DeleteFunc(v.overlaps(c), func(other string) bool { return v.enabled(v.capability(other)) != nil })
+	return found
 }
 
 // overlaps lists the capabilities that the viewer may know of and that admit

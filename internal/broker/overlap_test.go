@@ -77,6 +77,33 @@ func TestALimitSaysWhereItDoesNotHold(t *testing.T) {
 	}
 }
 
+// What is turned off goes out all the same where another capability that is on
+// admits it.
+func TestTurningOffSaysWhatStillGoesOut(t *testing.T) {
+	v := shelf(t)
+	off := func(patterns ...string) []string {
+		t.Helper()
+		done, err := v.Admin.DisableCapabilities(background, aivaulttest.Operator(), api.SwitchRequest{Patterns: patterns})
+		if err != nil || len(done.Capabilities) == 0 {
+			t.Fatal(done, err)
+		}
+		return done.Overlaps
+	}
+	if got := off("acme/notes-read"); !slices.Equal(got, []string{"acme/all", "acme/notes-private"}) {
+		t.Errorf("%q", got)
+	}
+	if got := off("acme/all", "acme/notes-private"); slices.Contains(got, "acme/notes-read") || slices.Contains(got, "acme/all") {
+		t.Errorf("what is off is named: %q", got)
+	}
+	if got := off("acme/*"); len(got) != 0 {
+		t.Errorf("all of it is off: %q", got)
+	}
+	done, err := v.Admin.EnableCapabilities(background, aivaulttest.Operator(), api.SwitchRequest{Patterns: []string{"acme/notes-read", "acme/all"}})
+	if err != nil || len(done.Overlaps) != 0 {
+		t.Errorf("turned on: %q, %v", done.Overlaps, err)
+	}
+}
+
 // places is a provider whose login puts something before the path of some.
 const places = `{"schemaVersion":1,"provider":"bots","title":"Bots","category":"x","docs":"https://bots.test","getKey":{"text":"Ask.","url":"https://bots.test"},
   "secrets":[{"name":"BOTS_KEY","field":"secret"}],"hosts":["api.bots.test","files.bots.test"],

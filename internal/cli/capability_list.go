@@ -140,7 +140,7 @@ func capabilityState(c api.CapabilitySummary) string {
 
 func storeCommand(names []string) string {
 	if len(names) == 0 {
-		return "-"
+		return "not yet: no login of it is built"
 	}
 	cmd := "aivault secrets create --name " + names[0]
 	if len(names) > 1 {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,9 @@ func (o *Options) switchCommand(cmd *cobra.Command, do func(*client.Client, cont
 }
 
 func (o *Options) printSwitched(s api.Switched) error {
+	if len(s.Overlaps) > 0 {
+		o.notice("some calls of what is off now are calls of %s, too, and still go out as that", strings.Join(s.Overlaps, ", "))
+	}
 	if o.JSON {
 		return o.printJSON(s)
 	}

@@ -182,11 +182,16 @@ func (o *Options) completeFlags(root *cobra.Command) {
 		"credential": asked(credentialIDs),
 		"scope":      fixed(scopeGlobal, scopeWorkspace, scopeGroup),
 		"auth":       fixed("header", "query", "path", "basic", "multi-header", "multi-query"),
+		"provider":   asked(registryIDs),
 		"method":     fixed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
 	}
+	keys := fixed("file", "passphrase", "env")
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for flag, words := range table {
+			if flag == "provider" && (cmd.Name() == "init" || cmd.Name() == "rotate-master") {
+				words = keys // of a key, not of an API
+			}
 			if cmd.LocalNonPersistentFlags().Lookup(flag) != nil {
 				// It fails for a flag that is not there, or done already.
 				_ = cmd.RegisterFlagCompletionFunc(flag, words)

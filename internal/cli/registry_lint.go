@@ -23,10 +23,11 @@ func newRegistryLint(o *Options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "lint FILE",
 		Short: "Judge a provider file as those that are built in are judged",
-		Long: "Reads a provider file (docs/registry/format.md) and names everything that would keep it out of the\n" +
-			"registry: what the format does not allow, names that another provider has, rules that no request\n" +
-			"can match, examples that its own rules refuse, and capabilities that admit more than their access\n" +
-			"says. - is standard input. The exit status is 1 when something was found.",
+		Long: "Reads a provider file (docs/registry/format.md) and names what would keep it out of the registry:\n" +
+			"the first thing that the format does not allow, or everything of the rest: names that another\n" +
+			"provider has, rules that no request can match, examples that its own rules refuse, capabilities\n" +
+			"that admit more than their access says, and those that overlap and do not say so. - is standard\n" +
+			"input. The exit status is 1 when something was found.",
 		Example: "  aivault registry lint acme.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := oneFile(args)
@@ -61,8 +62,15 @@ func (o *Options) lint(ctx context.Context, path string) (*registry.Provider, []
 	if err != nil {
 		return nil, nil, err
 	}
-	p, problems := lint.File(file, reg)
-	return p, append(problems, lintLogins(p)...), nil
+	var p *registry.Provider
+	var problems []lint.Problem
+	if err := untilDone(ctx, func() {
+		p, problems = lint.File(file, reg)
+		problems = append(problems, lintLogins(p)...)
+	}); err != nil {
+		return nil, nil, err
+	}
+	return p, problems, nil
 }
 
 // lintLogins judges each way to authenticate as one of a custom credential is
@@ -82,6 +90,20 @@ func lintLogins(p *registry.Provider) []lint.Problem {
 		}
 	}
 	return found
+}
+
+// untilDone runs what asks nothing of a context, and no longer than it lasts:
+// a file that takes long to judge can be broken off. What f wrote is not to be
+// read after an error.
+func untilDone(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-done:
+		return nil
+	}
 }
 
 // linted is what lint prints as JSON.
@@ -154,8 +176,14 @@ func newRegistryTest(o *Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results, err := lint.Requests(p, reg, string(text))
-		if err != nil {
+		var results []lint.Result
+		if broken := untilDone(cmd.Context(), func() { results, err = lint.Requests(p, reg, string(text)) }); broken != nil {
+			return broken
+		}
+		switch {
+		case err == nil && len(results) == 0:
+			return api.Errorf(api.InvalidRequest, "there is no request to hold against %s", p.ID)
+		case err != nil:
 			return api.Errorf(api.InvalidRequest, "the requests: %w", err)
 		}
 		return o.printTested(p, results)

@@ -21,11 +21,13 @@ func TestCapabilityListShowsWhatIsOff(t *testing.T) {
 			{ID: "github/s", Provider: "github", Description: "S", Ready: true, Members: []string{"github/a", "github/b"}},
 			{ID: "slack/s", Provider: "slack", Description: "T", Members: []string{"slack/d"}},
 		},
-		Available: []api.AvailableProvider{{Provider: "slack", Title: "Slack", Capabilities: 1, Secrets: []string{"SLACK_BOT_TOKEN"}}},
+		Available: []api.AvailableProvider{{Provider: "slack", Title: "Slack", Capabilities: 1, Secrets: []string{"SLACK_BOT_TOKEN"}},
+			{Provider: "twitch", Title: "Twitch", Capabilities: 3}},
 	}
 	const available = `
 AVAILABLE  CAPABILITIES  STORE ITS SECRET WITH
 slack      1             aivault secrets create --name SLACK_BOT_TOKEN
+twitch     3             not yet: no login of it is built
 `
 	for _, c := range []struct {
 		flags listFlags

@@ -21,8 +21,11 @@ func overlaps(all []capability) []Problem {
 	for i := range all {
 		for j := range all[i+1:] {
 			a, b := &all[i], &all[i+1+j]
-			m := meet(a, b)
+			m, err := meet(a, b)
 			switch {
+			case err != nil:
+				bad(a, "what it has in common with %s cannot be told: too many of their rules with a '*' admit the same paths", b.ID)
+				continue
 			case m == nil:
 				continue
 			case implies(b.Access, a.Access):
@@ -74,10 +77,10 @@ func (m *meeting) call() string { return m.method + " " + m.path }
 
 // meet finds what two capabilities have in common, nil where that is nothing.
 // It decides for each two rules exactly whether there is a path for which
-// they are the most specific ones.
-func meet(a, b *capability) *meeting {
+// they are the most specific ones, or is policy.ErrTangled.
+func meet(a, b *capability) (*meeting, error) {
 	if a.hosts[0] != b.hosts[0] || !share(a.places, b.places) || !a.policy.Overlaps(b.policy) {
-		return nil
+		return nil, nil
 	}
 	m := &meeting{}
 	for _, method := range a.Methods {
@@ -87,7 +90,10 @@ func meet(a, b *capability) *meeting {
 	}
 	for _, p := range a.policy.Paths {
 		for _, q := range b.policy.Paths {
-			path, ok := p.Common(q, append(above(a, p), above(b, q)...)...)
+			path, ok, err := p.Common(q, append(above(a, p), above(b, q)...)...)
+			if err != nil {
+				return nil, err
+			}
 			if !ok {
 				continue
 			}
@@ -104,7 +110,7 @@ func meet(a, b *capability) *meeting {
 			}
 		}
 	}
-	return m
+	return m, nil
 }
 
 // above are the capability's rules that are more specific than one of them.

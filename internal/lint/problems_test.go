@@ -85,6 +85,11 @@ func TestProblems(t *testing.T) {
 func TestOverlaps(t *testing.T) {
 	beside := load(t)
 	head, _, _ := strings.Cut(acme, `"capabilities": [`)
+	var more []string
+	for _, c := range "cdefghijklmnopqrstuvwxyz" {
+		more = append(more, "=/v1/a*"+string(c)+"*")
+	}
+	tangle := strings.Join(more, ",")
 	for _, c := range []struct{ a, b, where, why string }{
 		{"a read GET /v1/a", "b read GET /v1/b", "", ""},
 		{"a read GET /v1/a", "b read POST /v1/a", "", ""},
@@ -111,6 +116,8 @@ func TestOverlaps(t *testing.T) {
 		{"a write PUT =/v1/a", "b admin PUT /v1 a", "acme/a", "which is admin"},
 		{"a admin PUT =/v1/a", "b admin PUT /v1 a", "", ""},
 		{"a write PUT /v1 b", "b mixed PUT =/v1/a", "", ""},
+		// What cannot be told is no reason to think that there is nothing.
+		{"a read GET =/v1/a*,=/v1/a*b,=/v1/ab," + tangle, "b read GET =/v1/*b", "acme/a", "what it has in common with acme/b cannot be told"},
 		// An escaped slash is met where it is declared alone.
 		{"a read GET /v1/*", "b read GET /v1/*%2F*", "", ""},
 		{"a read GET =/v1/*%2F*", "b read GET =/v1/x%2F*", "acme/a", "acme/b admits GET /v1/x%2F"},

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -134,12 +135,20 @@ func freshText(rules ...*PathRule) string {
 	}
 }
 
+// ErrTangled says that rules have so much in common that their difference is
+// not looked for any further.
+var ErrTangled = errors.New("policy: too many rules with '*' admit the same paths")
+
+// maxStates bounds what without looks at. It doubles with each rule that holds
+// a '*' and a text of its own; the registry's rules take less than 20.
+const maxStates = 2000
+
 // Common finds a path that both rules admit and none of but does. It decides
-// exactly whether there is one.
-func (p PathRule) Common(q PathRule, but ...PathRule) (path string, ok bool) {
+// exactly whether there is one, or is ErrTangled.
+func (p PathRule) Common(q PathRule, but ...PathRule) (path string, ok bool, err error) {
 	segs, ok := p.meet(&q)
 	if !ok {
-		return "", false
+		return "", false, nil
 	}
 	rules := []*PathRule{&p, &q}
 	for i := range but {
@@ -148,8 +157,8 @@ func (p PathRule) Common(q PathRule, but ...PathRule) (path string, ok bool) {
 		}
 	}
 	if len(rules) > 2 {
-		if segs, ok = without(rules); !ok {
-			return "", false
+		if segs, ok, err = without(rules); !ok {
+			return "", false, err
 		}
 	}
 	var out []byte
@@ -159,14 +168,14 @@ func (p PathRule) Common(q PathRule, but ...PathRule) (path string, ok bool) {
 			out = appendEscaped(out, s[i], class[s[i]]&clsPath != 0)
 		}
 	}
-	return string(out), true
+	return string(out), true, nil
 }
 
 // without finds a path that the first two rules admit and none of the others
 // does, by walking all rules together, a character at a time, over the
 // characters that they name and one that they don't. A state is the places in
 // the rules that what was read may have led to; the shortest path is found.
-func without(rules []*PathRule) (segs []string, ok bool) {
+func without(rules []*PathRule) (segs []string, ok bool, err error) {
 	type step struct {
 		from int
 		char rune
@@ -201,7 +210,7 @@ func without(rules []*PathRule) (segs []string, ok bool) {
 					text = append(text, steps[at].char)
 				}
 				slices.Reverse(text)
-				return splitTokens(text), true
+				return splitTokens(text), true, nil
 			}
 		}
 		for _, c := range alphabet {
@@ -217,12 +226,15 @@ func without(rules []*PathRule) (segs []string, ok bool) {
 				continue
 			}
 			if key := stateKey(to, next); !seen[key] {
+				if len(states) == maxStates {
+					return nil, false, ErrTangled
+				}
 				seen[key] = true
 				steps, states, shapes = append(steps, step{at, c}), append(states, to), append(shapes, next)
 			}
 		}
 	}
-	return nil, false
+	return nil, false, nil
 }
 
 // splitTokens splits what was walked into segments.

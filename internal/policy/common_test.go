@@ -3,6 +3,7 @@ package policy
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -16,6 +17,26 @@ func rule(t testing.TB, s string) PathRule {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// Rules that cover all of what two have in common, and are a multitude of
+// places to be in at once: that is not looked at to its end.
+func TestCommonGivesUp(t *testing.T) {
+	covering := []PathRule{rule(t, "=/a*b"), rule(t, "=/ab")}
+	for _, c := range "cdefghijklmnopqrstuvwxyz0123456789" {
+		covering = append(covering, rule(t, "=/a*"+string(c)+"*"))
+	}
+	p, q := rule(t, "=/a*"), rule(t, "=/*b")
+	start := time.Now()
+	if _, ok, err := p.Common(q, covering...); ok || err != ErrTangled {
+		t.Errorf("%v %v", ok, err)
+	}
+	if _, ok, err := p.Common(q, covering[:5]...); ok || err != nil {
+		t.Errorf("few rules: %v %v", ok, err)
+	}
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }
 
 func TestCommon(t *testing.T) {
@@ -63,14 +84,14 @@ func TestCommon(t *testing.T) {
 			but = append(but, rule(t, b))
 		}
 		p, q := rule(t, c.p), rule(t, c.q)
-		path, ok := p.Common(q, but...)
-		if ok != (path != "") || path != c.path {
-			t.Errorf("%s and %s without %s: %q %v, want %q", p, q, c.but, path, ok, c.path)
+		path, ok, err := p.Common(q, but...)
+		if err != nil || ok != (path != "") || path != c.path {
+			t.Errorf("%s and %s without %s: %q %v %v, want %q", p, q, c.but, path, ok, err, c.path)
 		}
 		if c.but == "" && p.Meets(q) != ok {
 			t.Errorf("%s and %s: %v", p, q, !ok)
 		}
-		if back, ok := q.Common(p, but...); ok != (path != "") || ok && !admitted(t, back, p, q) {
+		if back, ok, _ := q.Common(p, but...); ok != (path != "") || ok && !admitted(t, back, p, q) {
 			t.Errorf("%s and %s the other way: %q", q, p, back)
 		}
 	}
@@ -153,7 +174,7 @@ func TestCommonProperty(t *testing.T) {
 		p, q, but := rules[0], rules[1], rules[2:]
 		// The short way and the walk agree where nothing is left out.
 		segs, ok := p.meet(&q)
-		if walked, found := without([]*PathRule{&p, &q}); found != ok || ok && len(walked) != len(segs) {
+		if walked, found, err := without([]*PathRule{&p, &q}); err != nil || found != ok || ok && len(walked) != len(segs) {
 			rt.Fatalf("%s and %s meet in %q, and walking them finds %q", p, q, segs, walked)
 		}
 		holds := func(path string) bool {
@@ -168,7 +189,10 @@ func TestCommonProperty(t *testing.T) {
 			}
 			return p.Match(r) && q.Match(r)
 		}
-		path, ok := p.Common(q, but...)
+		path, ok, err := p.Common(q, but...)
+		if err != nil {
+			rt.Fatal(err)
+		}
 		seen[ok]++
 		if ok {
 			if !holds(path) {
