@@ -278,7 +278,8 @@ type Secret struct {
 	CreatedAtMs    int64    `json:"createdAtMs"`
 	RotatedAtMs    int64    `json:"rotatedAtMs,omitzero"`
 	// What it did. Create always says so, "" and [] where it did nothing;
-	// update does when it put the secret to work.
+	// update does when it put the secret to work. After a rotation, waiting are
+	// the secrets that have to be rotated, too: a certificate and its key.
 	Credential   *string  `json:"credential,omitzero"`
 	Capabilities []string `json:"capabilities,omitzero"`
 	Waiting      []string `json:"waiting,omitzero"`

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
@@ -95,7 +96,8 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 // each form is signed with its own.
 func TestHMACNonces(t *testing.T) {
 	const key = "key-0123456789"
-	v := start(t, aivaulttest.Options{})
+	now := time.Now()
+	v := start(t, aivaulttest.Options{Clock: func() time.Time { return now }}) // a clock that stands still
 	acme(t, v, key, hmacSpec(api.HMACSpec{Sign: "{nonce}{body}", Nonce: &api.AuthPlace{In: "body", Name: "nonce"}}))
 	const calls = 40
 	var wg sync.WaitGroup
