@@ -300,3 +300,16 @@ func TestEndedSessionsAreNotSent(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// AWS repeats a signature by itself when it refuses a request. Who had it back
+// could try again with it.
+func TestSignatureAloneIsScrubbed(t *testing.T) {
+	v, up := s3Bucket(t, func(raw []byte) (int, string) {
+		_, signature, _ := strings.Cut(string(raw), "Signature=")
+		return 403, "<SignatureProvided>" + signature[:64] + "</SignatureProvided>"
+	})
+	_, body, err := v.Invoke(request("r2/all", "GET", "/b/k", ""))
+	if err != nil || body != "<SignatureProvided>[redacted]</SignatureProvided>" || len(up.Seen()) != 1 {
+		t.Errorf("%q, %v", body, err)
+	}
+}
