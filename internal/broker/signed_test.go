@@ -313,3 +313,16 @@ func TestSignatureAloneIsScrubbed(t *testing.T) {
 		t.Errorf("%q, %v", body, err)
 	}
 }
+
+// Over HTTP/2, which writes a request otherwise, the same is signed.
+func TestSignedOverHTTP2(t *testing.T) {
+	const host = "dynamodb.us-east-1.amazonaws.com"
+	v := start(t, aivaulttest.Options{Hosts: []string{host}})
+	v.Create(t, "AWS_ACCESS_KEY_ID", awsID)
+	v.Create(t, "AWS_SECRET_ACCESS_KEY", awsSecret)
+	mustInvoke(t, v, request("aws/dynamodb-read", "POST", "/", `{"TableName":"users"}`, "X-Amz-Target", "DynamoDB_20120810.GetItem"))
+	seen := v.API.Seen()[0]
+	if err := service("dynamodb", "us-east-1").Check(seen.Raw()); err != nil || seen.Proto != "HTTP/2.0" {
+		t.Errorf("%s: %v\n%s", seen.Proto, err, seen.Raw())
+	}
+}
