@@ -229,6 +229,11 @@ func TestServiceAccount(t *testing.T) {
 	own.key = ""
 	own.Options = api.TokenOptions{Subject: "ann@acme.test", Scopes: []string{"https://scopes.test/drive", "https://scopes.test/mail"}}
 	mustToken(t, s, own)
+	other := own
+	other.key, other.Options.Subject = "", "bob@acme.test"
+	if KeyOf(&other) == KeyOf(&own) {
+		t.Error("two persons have the same key")
+	}
 	seen = b.authority.Seen()
 	if seen.Claims["sub"] != "ann@acme.test" || seen.Claims["scope"] != "https://scopes.test/drive https://scopes.test/mail" || seen.Asked != 3 {
 		t.Errorf("%d %v", seen.Asked, seen.Claims)
@@ -349,6 +354,11 @@ func TestGitHubApp(t *testing.T) {
 		swapped.key, swapped.Options.Repositories = "", []string{"site", "api"}
 		again := swapped
 		again.key, again.Options.Repositories = "", []string{"api", "site"}
+		less := narrow
+		less.key, less.Options.Permissions = "", map[string]string{"issues": "read"}
+		if KeyOf(&less) == KeyOf(&narrow) {
+			t.Errorf("%s: other permissions have the same key", name)
+		}
 		if KeyOf(&swapped) != KeyOf(&again) || KeyOf(&swapped) == KeyOf(&narrow) || KeyOf(&narrow) == KeyOf(&w) {
 			t.Errorf("%s: keys", name)
 		}
@@ -382,6 +392,8 @@ func TestGitHubAppRefused(t *testing.T) {
 		"a late clock":     {skew: 10 * time.Minute, parts: []string{"status 401", "clock is wrong"}},
 		"a path":           {installation: "815/../../x", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
 		"a query":          {installation: "815?x=1", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
+		"letters":          {installation: "815x", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
+		"dots":             {installation: "..", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
 		"a name for an id": {app: "my app", code: api.AuthFailed, parts: []string{"app_id"}, unasked: true},
 		"no key":           {key: "ghp_0123456789", code: api.AuthFailed, parts: []string{"is not PEM"}, unasked: true},
 	} {
