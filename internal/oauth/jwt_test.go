@@ -44,12 +44,13 @@ func rfcKey(t testing.TB) *rsa.PrivateKey {
 }
 
 // otherKey is one that nobody knows.
-func otherKey(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
+var otherKey = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
+	if err != nil {
+		panic(err)
+	}
 	return key
-}
+})
 
 func pkcs8(t testing.TB, key any) string {
 	t.Helper()
@@ -260,7 +261,7 @@ func TestServiceAccountRefused(t *testing.T) {
 		parts []string
 		why   string
 	}{
-		"another key":      {file: account(t, otherKey(t), nil), parts: []string{"invalid_grant", "the key was deleted"}, why: "Signature"},
+		"another key":      {file: account(t, otherKey(), nil), parts: []string{"invalid_grant", "the key was deleted"}, why: "Signature"},
 		"another key's id": {file: account(t, b.key, map[string]any{"private_key_id": "key-2"}), parts: []string{"invalid_grant"}, why: "not its key"},
 		"another account":  {file: account(t, b.key, map[string]any{"client_email": "x@y.test"}), parts: []string{"invalid_grant"}, why: "account not found"},
 		"a subject":        {edit: func(w *Want) { w.Options.Subject = "eve@acme.test" }, parts: []string{"unauthorized_client", "may not act for the subject"}, why: "unauthorized"},
@@ -383,7 +384,7 @@ func TestGitHubAppRefused(t *testing.T) {
 		parts                  []string
 		unasked                bool
 	}{
-		"another key":      {key: pkcs1(otherKey(t)), parts: []string{"(status 401): the private key is not one of the app's"}},
+		"another key":      {key: pkcs1(otherKey()), parts: []string{"(status 401): the private key is not one of the app's"}},
 		"another app":      {app: "4712", parts: []string{"status 401"}},
 		"no installation":  {installation: "816", parts: []string{"(status 404): the app has no such installation"}},
 		"no repository":    {options: api.TokenOptions{Repositories: []string{"other"}}, parts: []string{"(status 422)", "these repositories or permissions"}},
