@@ -9,12 +9,16 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/standin"
 )
 
@@ -157,13 +161,74 @@ func cmdUnseen(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// tokenFor answers as a token endpoint of Google or GitHub does, whoever asks.
+// tokenFor answers as the token endpoints of the registry do, whoever asks.
 func tokenFor(r *http.Request) (string, bool) {
 	switch {
-	case r.Host == "oauth2.googleapis.com" && r.URL.Path == "/token":
-		return `{"access_token":"ya29.a-token","expires_in":3599,"token_type":"Bearer"}`, true
-	case r.Host == "api.github.com" && strings.HasSuffix(r.URL.Path, "/access_tokens"):
+	case strings.HasSuffix(r.URL.Path, "/access_tokens"): // GitHub's
 		return `{"token":"ghs_a-token","expires_at":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `","permissions":{"contents":"read"}}`, true
+	case tokenEndpoints()["https://"+r.Host+r.URL.Path]:
+		return `{"access_token":"ya29.a-token","expires_in":3599,"token_type":"Bearer"}`, true
 	}
 	return "", false
+}
+
+// tokenEndpoints are those of the registry, for accounts as accountOf makes
+// them.
+var tokenEndpoints = sync.OnceValue(func() map[string]bool {
+	reg, err := registry.Load()
+	if err != nil {
+		panic(err)
+	}
+	all := map[string]bool{}
+	for _, id := range reg.Providers() {
+		p := reg.Provider(id)
+		for i := range p.Logins {
+			if endpoint := tokenEndpoint(p, &p.Logins[i], accountOf(p)); endpoint != "" {
+				all[endpoint] = true
+			}
+		}
+	}
+	return all
+})
+
+// tokenValue is a line of .env's value for a field that tokens are asked for
+// with, "" where any text will do.
+func tokenValue(t *testing.T, l *registry.Login, field string) string {
+	t.Helper()
+	o := l.OAuth2
+	switch {
+	case o == nil || !slices.Contains(o.Fields, field):
+		return ""
+	case field == "app_id" || field == "installation_id":
+		return "4711"
+	case field != "private_key" && o.GrantType != api.GrantJWTBearer:
+		if len(o.Fields) > 1 && o.GrantType != "refresh_token" || field == "client_id" {
+			return ""
+		}
+		return `'{"client_id":"an-id","client_secret":"a-value-of-it","refresh_token":"a-refresh-token","access_token":"an-access-token"}'`
+	}
+	key, err := robotKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "\n", `\n`)
+	if field == "private_key" {
+		return `"` + text + `"`
+	}
+	return `'{"type":"service_account","client_email":"robot@acme.iam.gserviceaccount.com","private_key":"` + text + `","token_uri":"` + o.TokenEndpoint + `"}'`
+}
+
+// tokenEndpoint is where a login asks for its tokens, "" for one that has none.
+func tokenEndpoint(p *registry.Provider, l *registry.Login, params map[string]string) string {
+	switch spec, _ := p.SpecFor(l, params); {
+	case spec.OAuth2 != nil:
+		return spec.OAuth2.TokenEndpoint
+	case spec.TokenExchange != nil:
+		return spec.TokenExchange.TokenEndpoint
+	}
+	return ""
 }

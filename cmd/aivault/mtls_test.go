@@ -2,8 +2,8 @@ package main_test
 
 import (
 	"os"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -71,6 +71,11 @@ var clientOnce = sync.OnceValues(func() (map[string]string, error) { return clie
 // an env file writes it.
 func exampleValue(t *testing.T, p *registry.Provider, field string) string {
 	t.Helper()
+	for i := range p.Logins {
+		if value := tokenValue(t, &p.Logins[i], field); value != "" {
+			return value
+		}
+	}
 	for i := range p.Logins {
 		switch l := &p.Logins[i]; {
 		case l.HMAC != nil && l.HMAC.KeyField == field && l.HMAC.KeyEncoding == "base64":

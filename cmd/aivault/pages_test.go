@@ -183,6 +183,12 @@ func TestRegistryExamples(t *testing.T) {
 				}
 			}
 		}
+		for i := range p.Logins {
+			host, _, _ := strings.Cut(strings.TrimPrefix(tokenEndpoint(p, &p.Logins[i], params), "https://"), "/")
+			if host != "" && !slices.Contains(hosts, host) {
+				hosts = append(hosts, host)
+			}
+		}
 		account := "aivault credential create " + id + " --host " + own
 		for _, s := range p.Secrets {
 			env.WriteString(s.Name + "=" + exampleValue(t, p, s.Field) + "\n")

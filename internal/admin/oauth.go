@@ -225,11 +225,3 @@ func loginOf(p *registry.Provider, field string) *registry.Login {
 	}
 	return nil
 }
-
-// renewHint is the command by which a person starts over.
-func renewHint(p *registry.Provider, scope string) string {
-	if slices.ContainsFunc(p.Logins, func(l registry.Login) bool { return l.OAuth2 != nil && offersLogin(l.OAuth2, api.FlowCode) }) {
-		return "aivault oauth login " + p.ID + scopeArgs(scope)
-	}
-	return ""
-}

@@ -12,9 +12,9 @@ import (
 
 // Rendered lists what additions put on the wire that holds a secret, each as
 // a value to be scrubbed from answers: rendered templates, what follows a
-// scheme ("Bearer", "Basic"), the signature in it, the pair in a Basic value
-// and its password, a query value as it is escaped. What is public is not
-// listed. The values are fresh; the caller wipes them.
+// scheme ("Bearer", "Basic"), the pair in a Basic value and its password, a
+// query value as it is escaped. What is public is not listed. The values are
+// fresh; the caller wipes them.
 func Rendered(a egress.Additions) []secret.Value {
 	var out []secret.Value
 	add := func(b []byte) {
@@ -38,9 +38,6 @@ func Rendered(a egress.Additions) []secret.Value {
 			continue
 		}
 		add(rest)
-		if _, signature, ok := bytes.Cut(rest, []byte("Signature=")); ok && string(scheme) == "AWS4-HMAC-SHA256" {
-			add(signature) // which AWS repeats by itself
-		}
 		if !bytes.EqualFold(scheme, []byte("Basic")) {
 			continue
 		}

@@ -468,3 +468,24 @@ func FuzzWholeKey(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkSigV4(b *testing.B) {
+	s, err := New(api.AuthSpec{Type: "aws-sigv4", SigV4: &api.SigV4Spec{Fields: []string{awsKeyID, awsSecret, awsSession + "?"}, Service: byHost, Region: byHost}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := policy.Canonicalise("POST", "/", []api.Header{{Name: "Content-Type", Value: "application/x-amz-json-1.0"}, {Name: "X-Amz-Target", Value: "DynamoDB_20120810.GetItem"}}, policy.Rules{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := Input{
+		Fields:  map[string]secret.Value{awsKeyID: secret.FromString(testAWSID), awsSecret: secret.FromString(testAWSSecret)},
+		Request: r, Destination: egress.Destination{Host: "dynamodb.us-east-1.amazonaws.com"}, Body: []byte(`{"TableName":"users"}`), Now: time.Unix(contractTime, 0),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Additions(b.Context(), in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -300,3 +300,29 @@ func TestEndedSessionsAreNotSent(t *testing.T) {
 		t.Error(e)
 	}
 }
+
+// AWS repeats a signature by itself when it refuses a request. Who had it back
+// could try again with it.
+func TestSignatureAloneIsScrubbed(t *testing.T) {
+	v, up := s3Bucket(t, func(raw []byte) (int, string) {
+		_, signature, _ := strings.Cut(string(raw), "Signature=")
+		return 403, "<SignatureProvided>" + signature[:64] + "</SignatureProvided>"
+	})
+	_, body, err := v.Invoke(request("r2/all", "GET", "/b/k", ""))
+	if err != nil || body != "<SignatureProvided>[redacted]</SignatureProvided>" || len(up.Seen()) != 1 {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// Over HTTP/2, which writes a request otherwise, the same is signed.
+func TestSignedOverHTTP2(t *testing.T) {
+	const host = "dynamodb.us-east-1.amazonaws.com"
+	v := start(t, aivaulttest.Options{Hosts: []string{host}})
+	v.Create(t, "AWS_ACCESS_KEY_ID", awsID)
+	v.Create(t, "AWS_SECRET_ACCESS_KEY", awsSecret)
+	mustInvoke(t, v, request("aws/dynamodb-read", "POST", "/", `{"TableName":"users"}`, "X-Amz-Target", "DynamoDB_20120810.GetItem"))
+	seen := v.API.Seen()[0]
+	if err := service("dynamodb", "us-east-1").Check(seen.Raw()); err != nil || seen.Proto != "HTTP/2.0" {
+		t.Errorf("%s: %v\n%s", seen.Proto, err, seen.Raw())
+	}
+}

@@ -73,11 +73,15 @@ func (c *credential) wantOwnToken() error {
 // want is what the calls of one login need. l is nil for a custom provider's.
 func (c *credential) want(spec api.AuthSpec, fields []string, l *registry.Login) *oauth.Want {
 	w := &oauth.Want{
-		Spec: spec, Secrets: make(map[string]string, len(fields)), Provider: c.Provider, Renew: c.renewal(fields, l),
+		Spec: spec, Secrets: make(map[string]string, len(fields)), Pins: make(map[string]string, len(fields)), Provider: c.Provider, Renew: c.renewal(fields, l),
 		Exceptions: egress.Destination{AllowPrivate: c.AllowPrivateNetwork, AllowPorts: c.AllowPorts, AllowHTTP: c.AllowHTTP, Roots: c.roots},
 	}
 	for _, f := range fields {
-		w.Secrets[f] = c.Secrets[f]
+		id := c.Secrets[f]
+		w.Secrets[f] = id
+		if s := c.index.snapshot.Secret(id); s != nil {
+			w.Pins[id] = oauth.PinOf(s)
+		}
 	}
 	if c.Token != nil {
 		w.Options = *c.Token

@@ -44,12 +44,13 @@ func rfcKey(t testing.TB) *rsa.PrivateKey {
 }
 
 // otherKey is one that nobody knows.
-func otherKey(t testing.TB) *rsa.PrivateKey {
-	t.Helper()
+var otherKey = sync.OnceValue(func() *rsa.PrivateKey {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	must(t, err)
+	if err != nil {
+		panic(err)
+	}
 	return key
-}
+})
 
 func pkcs8(t testing.TB, key any) string {
 	t.Helper()
@@ -229,6 +230,11 @@ func TestServiceAccount(t *testing.T) {
 	own.key = ""
 	own.Options = api.TokenOptions{Subject: "ann@acme.test", Scopes: []string{"https://scopes.test/drive", "https://scopes.test/mail"}}
 	mustToken(t, s, own)
+	other := own
+	other.key, other.Options.Subject = "", "bob@acme.test"
+	if KeyOf(&other) == KeyOf(&own) {
+		t.Error("two persons have the same key")
+	}
 	seen = b.authority.Seen()
 	if seen.Claims["sub"] != "ann@acme.test" || seen.Claims["scope"] != "https://scopes.test/drive https://scopes.test/mail" || seen.Asked != 3 {
 		t.Errorf("%d %v", seen.Asked, seen.Claims)
@@ -255,7 +261,7 @@ func TestServiceAccountRefused(t *testing.T) {
 		parts []string
 		why   string
 	}{
-		"another key":      {file: account(t, otherKey(t), nil), parts: []string{"invalid_grant", "the key was deleted"}, why: "Signature"},
+		"another key":      {file: account(t, otherKey(), nil), parts: []string{"invalid_grant", "the key was deleted"}, why: "Signature"},
 		"another key's id": {file: account(t, b.key, map[string]any{"private_key_id": "key-2"}), parts: []string{"invalid_grant"}, why: "not its key"},
 		"another account":  {file: account(t, b.key, map[string]any{"client_email": "x@y.test"}), parts: []string{"invalid_grant"}, why: "account not found"},
 		"a subject":        {edit: func(w *Want) { w.Options.Subject = "eve@acme.test" }, parts: []string{"unauthorized_client", "may not act for the subject"}, why: "unauthorized"},
@@ -349,6 +355,11 @@ func TestGitHubApp(t *testing.T) {
 		swapped.key, swapped.Options.Repositories = "", []string{"site", "api"}
 		again := swapped
 		again.key, again.Options.Repositories = "", []string{"api", "site"}
+		less := narrow
+		less.key, less.Options.Permissions = "", map[string]string{"issues": "read"}
+		if KeyOf(&less) == KeyOf(&narrow) {
+			t.Errorf("%s: other permissions have the same key", name)
+		}
 		if KeyOf(&swapped) != KeyOf(&again) || KeyOf(&swapped) == KeyOf(&narrow) || KeyOf(&narrow) == KeyOf(&w) {
 			t.Errorf("%s: keys", name)
 		}
@@ -373,7 +384,7 @@ func TestGitHubAppRefused(t *testing.T) {
 		parts                  []string
 		unasked                bool
 	}{
-		"another key":      {key: pkcs1(otherKey(t)), parts: []string{"(status 401): the private key is not one of the app's"}},
+		"another key":      {key: pkcs1(otherKey()), parts: []string{"(status 401): the private key is not one of the app's"}},
 		"another app":      {app: "4712", parts: []string{"status 401"}},
 		"no installation":  {installation: "816", parts: []string{"(status 404): the app has no such installation"}},
 		"no repository":    {options: api.TokenOptions{Repositories: []string{"other"}}, parts: []string{"(status 422)", "these repositories or permissions"}},
@@ -382,6 +393,8 @@ func TestGitHubAppRefused(t *testing.T) {
 		"a late clock":     {skew: 10 * time.Minute, parts: []string{"status 401", "clock is wrong"}},
 		"a path":           {installation: "815/../../x", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
 		"a query":          {installation: "815?x=1", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
+		"letters":          {installation: "815x", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
+		"dots":             {installation: "..", code: api.AuthFailed, parts: []string{"installation_id"}, unasked: true},
 		"a name for an id": {app: "my app", code: api.AuthFailed, parts: []string{"app_id"}, unasked: true},
 		"no key":           {key: "ghp_0123456789", code: api.AuthFailed, parts: []string{"is not PEM"}, unasked: true},
 	} {

@@ -32,10 +32,14 @@ type Config struct {
 
 // Want says which token a call needs.
 type Want struct {
-	Spec     api.AuthSpec // of type oauth2, token-exchange, or aws-sigv4 with Options.RoleARN; hosts filled
-	Options  api.TokenOptions
-	Secrets  map[string]string // field -> secret id
-	Provider string            // whose it is, for records and hints
+	Spec    api.AuthSpec // of type oauth2, token-exchange, or aws-sigv4 with Options.RoleARN; hosts filled
+	Options api.TokenOptions
+	Secrets map[string]string // field -> secret id
+	// Pins are the places that the secrets were pinned to when the want was
+	// found to be in order, as PinOf has them, by id. A secret that is pinned
+	// to another by now is not sent. nil: nothing is compared.
+	Pins     map[string]string
+	Provider string // whose it is, for records and hints
 	// Renew is the command by which a person starts over, for hints: aivault
 	// oauth login PROVIDER, or aivault secrets rotate NAME.
 	Renew string
@@ -57,6 +61,9 @@ type Token struct {
 	Key     string
 	Version uint64
 }
+
+// PinOf is where a secret's value belongs to.
+func PinOf(s *vault.Secret) string { return s.Pin + " " + s.PinTenant }
 
 // OwnVersion is the Version of a token that a secret holds itself, as its
 // owner stored it.

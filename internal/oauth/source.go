@@ -129,7 +129,9 @@ func (s *Source) atHand(ctx context.Context, key string, w *Want, fresh uint64) 
 	}
 	if t := snap.Token(key); t != nil {
 		if seen = t.Version; s.usable(t, w, fresh) {
-			have, err = openToken(snap, key, t.Version)
+			if have, err = openToken(snap, key, t.Version); err != nil && api.CodeOf(err) != api.VaultLocked {
+				err = w.renew(api.AsError(err))
+			}
 			return have, seen, err
 		}
 	}
@@ -283,6 +285,10 @@ func lockFailure(err error, w *Want) error {
 func (s *Source) newAsking(snap *vault.Snapshot, key string, w *Want) (*asking, error) {
 	a := &asking{source: s, want: w, now: s.now(), fields: make(map[string]secret.Value, len(w.Secrets))}
 	for field, id := range w.Secrets {
+		if sec := snap.Secret(id); sec != nil && w.Pins != nil && PinOf(sec) != w.Pins[id] {
+			a.wipe()
+			return nil, api.Errorf(api.PolicyViolation, "secret %q was pinned elsewhere during the call", sec.Name)
+		}
 		v, err := snap.Open(id)
 		if err != nil {
 			a.wipe()

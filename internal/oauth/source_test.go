@@ -367,6 +367,22 @@ func TestRefusalsAreBounded(t *testing.T) {
 	b.counts(t, standin.IDPCounts{Asked: maxRefusals + 2, Given: maxRefusals + 2})
 }
 
+// A secret that was pinned to another place since the call was judged is not
+// sent.
+func TestASecretPinnedMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, standin.IDPOptions{})
+	w, s := b.refreshing(t, nil), b.source(t)
+	w.Pins = map[string]string{"login": "acme "}
+	e := refuse(t, s, w, api.PolicyViolation, "pinned elsewhere")
+	b.counts(t, standin.IDPCounts{})
+	b.nowhere(t, e.Message)
+	snap, err := b.vault(t).Snapshot(t.Context())
+	must(t, err)
+	w.Pins = map[string]string{"login": PinOf(snap.Secret("login"))}
+	mustToken(t, s, w)
+}
+
 // A secret that is replaced while its token is asked for: what the old one was
 // given is dropped, and the new one is asked with.
 func TestASecretReplacedMeanwhile(t *testing.T) {

@@ -123,6 +123,7 @@ func TestRolesHaveKeysOfTheirOwn(t *testing.T) {
 		"as it is":         func(*Want) {},
 		"role":             func(w *Want) { w.Options.RoleARN += "2" },
 		"external id":      func(w *Want) { w.Options.ExternalID = "" },
+		"id, not role":     func(w *Want) { w.Options.ExternalID = "2x" },
 		"session":          func(w *Want) { w.Options.SessionName = "other" },
 		"region":           func(w *Want) { w.Spec.SigV4 = &api.SigV4Spec{Region: "us-east-1"} },
 		"secret":           func(w *Want) { w.Secrets = map[string]string{"access_key_id": "id", "secret_access_key": "key2"} },

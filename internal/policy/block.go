@@ -140,7 +140,7 @@ func (b *blocker) decide(whole bool) {
 		b.removed = len(b.stack)
 	} else {
 		top.kept = true
-		b.next = b.issued.member(len(b.stack), top.leads, b.folded, whole)
+		b.next = b.issued.member(len(b.stack), top.leads, b.folded)
 		b.emit(b.held)
 	}
 	b.held = b.held[:0]

@@ -179,7 +179,7 @@ func (b *blocker) begin(in []byte) bool {
 	leads := b.leading()
 	if in[0] != 'n' && b.issued.ends(len(b.stack), leads) { // null is no token
 		b.emit(redacted)
-		b.removed, leads = len(b.stack), 0
+		b.removed = len(b.stack)
 	}
 	switch c := in[0]; {
 	case c == '{' || c == '[':

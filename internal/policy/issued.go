@@ -121,16 +121,13 @@ func (s *Issued) Redact(answer io.Reader) io.Reader {
 }
 
 // member are those of the pointers in from that lead on to a member of the
-// object at a depth. A name that is not whole is longer than all that they
-// have.
-func (s *Issued) member(depth int, from uint64, folded []byte, whole bool) uint64 {
+// object at a depth. Of a name that is longer than all that they have, folded
+// is empty, as none of theirs is.
+func (s *Issued) member(depth int, from uint64, folded []byte) uint64 {
 	if s == nil || from == 0 || depth > len(s.levels) {
 		return 0
 	}
 	at := &s.levels[depth-1]
-	if !whole {
-		return from & at.any
-	}
 	return from & (at.any | at.names[string(folded)])
 }
 

@@ -53,6 +53,7 @@ func TestRedactReplaces(t *testing.T) {
 		{`{"list":{"0":"a","1":"b"}}`, `{"list":{"0":"a","1":"[redacted]"}}`},
 		{`{"deep":{"er":"x"}}`, `{"deep":"[redacted]"}`},
 		{`[{"own":{"secret":"x","open":"y"}},{"own":[{"secret":"z"}]}]`, `[{"own":{"secret":"[redacted]","open":"y"}},{"own":[{"secret":"z"}]}]`},
+		{`{"":"a","rows":{"":1}}`, `{"":"a","rows":{"":"[redacted]"}}`},
 		{`{"rows":[1,"a",[2],{"b":3},null]}`, `{"rows":["[redacted]","[redacted]","[redacted]","[redacted]",null]}`},
 		{`{"rows":{"a":1,"b":null,"` + strings.Repeat("x", 2*maxBlockName) + `":2}}`, `{"rows":{"a":"[redacted]","b":null,"` + strings.Repeat("x", 2*maxBlockName) + `":"[redacted]"}}`},
 		{`{"token":"` + strings.Repeat(`\"x`, 20000) + `","b":1}`, `{"token":"[redacted]","b":1}`},

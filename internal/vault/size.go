@@ -78,7 +78,7 @@ func roomOfAuth(a *api.AuthSpec) int {
 		n += room(m.CertField, m.KeyField) + roomOfAuth(m.Plus)
 	}
 	if o := a.OAuth2; o != nil {
-		n += room(o.GrantType, o.TokenEndpoint, o.CodeEndpoint, o.AuthorizationEndpoint, o.DeviceEndpoint, o.RevocationEndpoint)
+		n += room(o.GrantType, o.TokenEndpoint, o.CodeEndpoint, o.AuthorizationEndpoint, o.DeviceEndpoint, o.RevocationEndpoint, o.RedirectHost, o.AccountMember)
 		n += room(o.ScopeSeparator, o.ClientAuth, o.BodyFormat, o.Assertion)
 		n += room(o.Fields...) + room(o.Yields...) + room(o.Scopes...) + roomOfFields(o.Headers)
 		n += roomOfMap(o.AuthorizationParams) + roomOfMap(o.TokenParams)

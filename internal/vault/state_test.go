@@ -243,7 +243,7 @@ func longStrings(st *State) (out []*string) {
 	}
 	for i := range st.Tokens {
 		list(st.Tokens[i].Scopes)
-		out = append(out, &st.Tokens[i].Account, &st.Tokens[i].Value)
+		out = append(out, &st.Tokens[i].Account)
 	}
 	return out
 }
