@@ -318,10 +318,12 @@ func TestAnEndpointThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, standin.IDPOptions{Rotate: true})
 	w, s := b.refreshing(t, nil), b.source(t)
-	s.askTime = 50 * time.Millisecond
 	release := b.idp.Hold()
 	defer release()
-	refuse(t, s, w, api.UpstreamTimeout)
+	// On a slow machine it takes longer to get there at all.
+	for s.askTime = 50 * time.Millisecond; b.idp.Counts().Asked == 0; s.askTime *= 2 {
+		refuse(t, s, w, api.UpstreamTimeout)
+	}
 	refuse(t, s, w, api.OAuthRefreshFailed, "not sent again")
 }
 
