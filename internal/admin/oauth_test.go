@@ -616,7 +616,7 @@ func TestLogoutWaitsForARefresh(t *testing.T) {
 	}()
 	select {
 	case err := <-out:
-		t.Errorf("logged out while a token was being asked for: %v", err)
+		t.Fatalf("logged out while a token was being asked for: %v", err)
 	case <-time.After(100 * time.Millisecond): // there is nothing to be seen of one who waits
 	}
 	release()
