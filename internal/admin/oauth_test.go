@@ -594,3 +594,44 @@ func TestOAuthSetup(t *testing.T) {
 		t.Error("setup made a vault")
 	}
 }
+
+// A token that is being renewed while somebody logs out is given back as it is
+// afterwards: what the renewal brought is not left at the provider.
+func TestLogoutWaitsForARefresh(t *testing.T) {
+	b := startBureau(t, standin.IDPOptions{Rotate: true})
+	b.login(t)
+	b.idp.Expire()
+	release := b.idp.Hold()
+	defer release()
+	called := make(chan error, 1)
+	go func() {
+		_, err := b.invoke("files/list") // it is refused, and renews its token
+		called <- err
+	}()
+	b.idp.Await(2)
+	out := make(chan error, 1)
+	go func() {
+		_, err := b.Admin.Logout(background, op, "files")
+		out <- err
+	}()
+	select {
+	case err := <-out:
+		t.Fatalf("logged out while a token was being asked for: %v", err)
+	case <-time.After(100 * time.Millisecond): // there is nothing to be seen of one who waits
+	}
+	release()
+	if err := <-out; err != nil {
+		t.Fatal(err)
+	}
+	<-called // it may have come too late
+	given, back := b.idp.Tokens(), b.idp.Revoked()
+	newest := ""
+	for _, token := range given {
+		if strings.HasPrefix(token, "rt-") {
+			newest = token
+		}
+	}
+	if !slices.Contains(back, "refresh_token "+newest) {
+		t.Error("the newest refresh token was not given back")
+	}
+}
