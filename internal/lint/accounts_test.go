@@ -26,7 +26,10 @@ var appKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
-const accountMail = "robot@acme.iam.gserviceaccount.com"
+const (
+	accountMail = "robot@acme.iam.gserviceaccount.com"
+	accountID   = "account-0123456789" // of a secret that names one
+)
 
 // tokenShape is a value for a field that a login asks for its tokens with, ""
 // for one that is asked with as it is.
@@ -50,6 +53,9 @@ func tokenShape(t *testing.T, l *registry.Login, field, plain string) string {
 		}
 	}
 	members := map[string]string{"client_id": "client-0123456789", "client_secret": "secret-" + plain, "refresh_token": "refresh-" + plain}
+	if slices.Contains(o.Yields, "account_id") {
+		members["account_id"] = accountID
+	}
 	switch o.GrantType {
 	case "authorization_code":
 		members = map[string]string{"access_token": "access-" + plain}

@@ -51,7 +51,8 @@ func parseExample(text string) (example, error) {
 	return e, nil
 }
 
-// shellWords splits as a shell does, for single quotes alone.
+// shellWords splits as a shell does, for single quotes alone: what else means
+// something to a shell has to stand in them.
 func shellWords(s string) ([]string, error) {
 	var out []string
 	var b strings.Builder
@@ -65,6 +66,8 @@ func shellWords(s string) ([]string, error) {
 				out, in = append(out, b.String()), false
 				b.Reset()
 			}
+		case !quoted && strings.ContainsRune("$`\"\\&;|<>()*?[]", c):
+			return nil, fmt.Errorf("%q has to stand in single quotes", string(c))
 		default:
 			b.WriteRune(c)
 			in = true

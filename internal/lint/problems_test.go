@@ -46,6 +46,7 @@ func TestProblems(t *testing.T) {
 		{`"=/v1/things", "=`, `"=/v1/things", "/v1/a*b:c*", "=/v1/%zz", "=`, "file", "character"},
 		{`"path": "/v1/things"}`, `"path": "/v1/thing"}`, "acme/things", "default call is refused"},
 		{`"--body '{}'"`, `"--body '{}"`, "acme/members", "quote is not closed"},
+		{`"--body '{}'"`, `"--body $HOME"`, "acme/members", "in single quotes"},
 		{`"--body '{}'"`, `"--body"`, "acme/members", "nothing follows --body"},
 		{`"--body '{}'"`, `"--verbose x"`, "acme/members", "not one that an example may have"},
 		{`"--body '{}'"`, `"--path /v1/member"`, "acme/members", "is not what it admits"},
