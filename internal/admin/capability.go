@@ -71,7 +71,9 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 	if err != nil {
 		return api.CapabilityDetail{}, err
 	}
-	return broker.DescribeCapability(a.registry, snap, r.ID)
+	d, err := broker.DescribeCapability(a.registry, snap, r.ID)
+	d.Limited = a.unlimited(snap, r.ID)
+	return d, err
 }
 
 // hostsFor lists the hosts that the capability may choose from.

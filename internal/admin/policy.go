@@ -108,6 +108,22 @@ func (a *Admin) SetPolicy(ctx context.Context, who grant.Caller, r api.PolicyCha
 	return list, err
 }
 
+// unlimited lists the capabilities with a policy, some of whose calls are calls
+// of these, too, which are on: the policy does not hold for those calls.
+func (a *Admin) unlimited(snap *vault.Snapshot, ids ...string) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	var found []string
+	for _, p := range snap.State().Policies {
+		others := broker.Overlapping(a.registry, snap, p.Capability)
+		if slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(others, id) }) {
+			found = append(found, p.Capability)
+		}
+	}
+	return found
+}
+
 // A limit is one member of a policy, by its name in JSON.
 type limit struct {
 	name  string

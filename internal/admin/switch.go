@@ -81,7 +81,11 @@ func (a *Admin) turn(ctx context.Context, who grant.Caller, what, event string, 
 		tx.Record.Name = strings.Join(r.Patterns, " ")
 		return nil
 	})
-	if err == nil && !on {
+	switch {
+	case err != nil:
+	case on:
+		done.Limited = a.unlimited(snap, done.Capabilities...)
+	default:
 		done.Overlaps = broker.Overlapping(a.registry, snap, done.Capabilities...)
 	}
 	return done, err

@@ -201,3 +201,40 @@ func TestSwitchesMeanWhatWasSaid(t *testing.T) {
 		}
 	})
 }
+
+// What is turned on or made says whose limits do not hold for its calls.
+func TestWhatIsOnSaysWhoseLimitsDoNotHold(t *testing.T) {
+	o := startOffice(t)
+	o.store(t, "GITHUB_TOKEN", "")
+	for _, id := range []string{"github/checks-read", "github/gists-read"} {
+		if _, err := o.SetPolicy(background, op, api.PolicyChange{Capability: id, MaxRequestBodyBytes: new(int64(10))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pattern := range []string{"github/contents-read", "github/*"} {
+		off, err := o.DisableCapabilities(background, op, api.SwitchRequest{Patterns: []string{pattern}})
+		if err != nil || len(off.Limited) > 0 {
+			t.Fatal(off.Limited, err)
+		}
+		on, err := o.EnableCapabilities(background, op, api.SwitchRequest{Patterns: []string{pattern}})
+		if err != nil || len(on.Overlaps) > 0 || !slices.Equal(on.Limited, []string{"github/checks-read"}) {
+			t.Errorf("%s: %q, %q, %v", pattern, on.Limited, on.Overlaps, err)
+		}
+	}
+	// Nothing is said where nothing changed, or what is on admits none of their calls.
+	for _, pattern := range []string{"github/contents-read", "openai/models"} {
+		on, err := o.EnableCapabilities(background, op, api.SwitchRequest{Patterns: []string{pattern}})
+		if err != nil || len(on.Limited) > 0 {
+			t.Errorf("%s: %q, %v", pattern, on.Limited, err)
+		}
+	}
+	for id, c := range map[string]struct{ path, want string }{
+		"github/mine":   {"/gists", "github/gists-read"},
+		"github/others": {"/acme", ""},
+	} {
+		d, err := o.CreateCapability(background, op, api.CapabilityCreate{ID: id, Methods: []string{"GET"}, Paths: []string{c.path}, Host: "api.github.com"})
+		if err != nil || strings.Join(d.Limited, " ") != c.want {
+			t.Errorf("%s: %q, %v", id, d.Limited, err)
+		}
+	}
+}

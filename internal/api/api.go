@@ -212,6 +212,7 @@ type CapabilityDetail struct {
 	Reason      string          `json:"reason,omitzero"`
 	Members     []string        `json:"members,omitzero"`  // of a set
 	Overlaps    []string        `json:"overlaps,omitzero"` // capabilities that admit some of its calls, too
+	Limited     []string        `json:"limited,omitzero"`  // of one just made: those of Overlaps whose policies do not hold for it
 	Allowed     Allowed         `json:"allowed"`
 	Call        CapabilityCall  `json:"call"`
 	Setup       CapabilitySetup `json:"setup"`

@@ -71,6 +71,9 @@ type Switched struct {
 	// Overlaps, where something was turned off, are capabilities that are on
 	// and admit some of its calls, too.
 	Overlaps []string `json:"overlaps,omitzero"`
+	// Limited, where something was turned on, are capabilities with a policy
+	// that does not hold for those of their calls that it admits, too.
+	Limited []string `json:"limited,omitzero"`
 }
 
 // Consumer is a user or a group of the system: exactly one of the two ids.

@@ -40,6 +40,7 @@ func newCapabilityCreate(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			o.noticeLimited(d.Capability, d.Limited)
 			if o.JSON {
 				return o.printJSON(d)
 			}

@@ -52,10 +52,18 @@ func (o *Options) switchCommand(cmd *cobra.Command, do func(*client.Client, cont
 	return cmd
 }
 
+// noticeLimited says by which policies what can now be called is not limited.
+func (o *Options) noticeLimited(what string, limited []string) {
+	if len(limited) > 0 {
+		o.notice("some calls of %s are calls of %s, too, whose limits don't hold there: limit both, or turn one off", what, strings.Join(limited, ", "))
+	}
+}
+
 func (o *Options) printSwitched(s api.Switched) error {
 	if len(s.Overlaps) > 0 {
 		o.notice("some calls of what is off now are calls of %s, too, and still go out as that", strings.Join(s.Overlaps, ", "))
 	}
+	o.noticeLimited("what is on now", s.Limited)
 	if o.JSON {
 		return o.printJSON(s)
 	}
