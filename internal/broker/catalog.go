@@ -215,9 +215,6 @@ func (c *capability) notYet() string {
 		}
 		missing = l.NotYet
 	}
-	if missing == "oauth2" {
-		return "OAuth sign-in"
-	}
 	return missing
 }
 

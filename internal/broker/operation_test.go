@@ -258,7 +258,11 @@ func TestNoBodyIsReadForWhoMayNotCall(t *testing.T) {
 	if _, err := v.Admin.DeleteCredential(background, aivaulttest.Operator(), "graph"); err != nil {
 		t.Fatal(err)
 	}
-	tamper(t, v, func(tx *vault.Tx) error { tx.State.Policies = nil; return nil })
+	tamper(t, v, func(tx *vault.Tx) error {
+		s := tx.State
+		s.GrantDefault, s.Grants, s.Switches, s.Policies = api.GrantAllow, nil, nil, nil
+		return nil
+	})
 	for _, id := range []string{"graph/all", "graph/all-query"} {
 		if _, _, err := do(&v.Process, aivaulttest.Agent(), typed(id, "/graphql"), egress.Body{Reader: untouched{t}, Length: -1}); api.CodeOf(err) != api.CredentialNotFound {
 			t.Errorf("%s: %v", id, err)

@@ -56,7 +56,8 @@ func TestARefusedCallReachesNothing(t *testing.T) {
 		{"an overflowing timeout", func() api.Call { c := chat; c.TimeoutMs = 1 << 62; return c }(), api.InvalidRequest},
 		{"no credential yet", get("github/user-read", "/user"), api.CredentialNotFound},
 		{"no default path", api.Call{Capability: "acme/all"}, api.InvalidRequest},
-		{"needs a sign-in that is not built", get("openai/codex-responses", "/responses"), api.InvalidRequest},
+		{"needs what is not built", get("openai/realtime", "/v1/realtime"), api.InvalidRequest},
+		{"needs another secret", get("openai/codex-responses", "/responses"), api.CredentialNotFound},
 	}
 	for _, c := range cases {
 		_, _, err := v.Invoke(c.call)

@@ -36,7 +36,7 @@ func (l *Login) check(fields, params map[string]bool) error {
 func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	declared := map[string]bool{ // strategy -> its parameters are there
 		"oauth2": l.OAuth2 != nil, "aws-sigv4": l.SigV4 != nil, "hmac": l.HMAC != nil, "mtls": l.MTLS != nil,
-		"token-exchange": l.TokenExchange != nil, "postgres-connection": l.Postgres != nil,
+		"token-exchange": l.TokenExchange != nil,
 	}
 	for name, there := range declared {
 		if there != (name == l.Auth.Type) {
@@ -46,21 +46,11 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	if hasOwn(&l.Auth) {
 		return fmt.Errorf("auth holds the parameters of %s, which stand beside it", quote(l.Auth.Type))
 	}
-	if _, late := declared[l.Auth.Type]; !late {
-		if l.NotYet != "" && l.NotYet != "websocket" {
-			return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
-		}
-		return checkSpec(l.Auth, fields)
+	if l.NotYet != "" && l.NotYet != "websocket" {
+		return fmt.Errorf("notYet %s is not known", quote(l.NotYet))
 	}
-	switch built := slices.Contains(builtTypes(), l.Auth.Type); {
-	case slices.Contains(comingTypes(), l.Auth.Type):
-		if l.NotYet != "" && l.NotYet != l.Auth.Type && l.NotYet != "websocket" {
-			return fmt.Errorf("notYet %s, but the auth type is %s", quote(l.NotYet), l.Auth.Type)
-		}
-	case built && l.NotYet != "" && l.NotYet != "websocket":
-		return fmt.Errorf("notYet %s, but auth type %s is built", quote(l.NotYet), l.Auth.Type)
-	case !built && l.NotYet != l.Auth.Type:
-		return fmt.Errorf("auth type %s is not built: notYet must say so", l.Auth.Type)
+	if _, own := declared[l.Auth.Type]; !own {
+		return checkSpec(l.Auth, fields)
 	}
 	if rest := l.Auth; rest.HeaderName+rest.ValueTemplate+rest.ParamName+rest.PrefixTemplate+rest.UsernameTemplate+rest.PasswordTemplate != "" ||
 		len(rest.Headers)+len(rest.Params) != 0 {
@@ -88,13 +78,6 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 func hasOwn(s *api.AuthSpec) bool {
 	return s.SigV4 != nil || s.HMAC != nil || s.MTLS != nil || s.OAuth2 != nil || s.TokenExchange != nil
 }
-
-// builtTypes are the strategies with parameters of their own that this version
-// has.
-func builtTypes() []string { return []string{"aws-sigv4", "hmac", "mtls"} }
-
-// comingTypes are built too, and their logins are turned on one by one.
-func comingTypes() []string { return []string{"oauth2", "token-exchange"} }
 
 func oneOf(what string, ok bool) error {
 	if ok {

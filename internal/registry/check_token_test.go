@@ -18,12 +18,10 @@ func TestLoginsWithTokens(t *testing.T) {
 	}
 	exchange := `"auth":{"type":"token-exchange"},"tokenExchange":{"tokenEndpoint":"https://id.acme.test/token","bodyFormat":"json","body":{"secret":"{{a}}"},"tokenField":"token",` + headers + `}`
 	for login, ok := range map[string]bool{
-		oauth2(""):                                true,
-		oauth2("") + `,"notYet":"oauth2"`:         true,
-		oauth2("") + `,"notYet":"token-exchange"`: false,
+		oauth2(""):                                    true,
+		oauth2("") + `,"notYet":"oauth2"`:             false,
 		exchange:                                      true,
-		exchange + `,"notYet":"token-exchange"`:       true,
-		exchange + `,"notYet":"oauth2"`:               false,
+		exchange + `,"notYet":"token-exchange"`:       false,
 		oauth2(`"codeEndpoint":"https://x.test/",`):   true,
 		oauth2(`"codeEndpoint":"http://x.test/",`):    false,
 		oauth2(`"deviceEndpoint":"https://x.test",`):  false,

@@ -7,11 +7,6 @@ import (
 	"moldable.sh/aivault/internal/api"
 )
 
-// Postgres declares a database connection.
-type Postgres struct {
-	Fields []string `json:"fields"`
-}
-
 // tokenYield is the one value that a token exchange gives, and what an OAuth
 // grant gives where its entry does not say.
 const tokenYield = "access_token"
@@ -58,8 +53,6 @@ func (l *Login) Fields() []string {
 		for _, k := range slices.Sorted(keysOf(l.TokenExchange.Body)) {
 			add(placeholders(l.TokenExchange.Body[k])...)
 		}
-	case l.Postgres != nil:
-		add(l.Postgres.Fields...)
 	}
 	return out
 }

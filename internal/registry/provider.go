@@ -84,7 +84,7 @@ type Login struct {
 	Dedicated          bool         `json:"dedicated,omitzero"`          // only for capabilities that name it
 	Hosts              []string     `json:"hosts,omitzero"`              // default: the provider's
 	UpstreamPathPrefix string       `json:"upstreamPathPrefix,omitzero"` // put before the path, after policy
-	NotYet             string       `json:"notYet,omitzero"`             // what is still missing, e.g. oauth2
+	NotYet             string       `json:"notYet,omitzero"`             // what is still missing: websocket
 	Note               string       `json:"note,omitzero"`
 
 	// Parameters of the strategy that Auth names, for those that have a
@@ -94,7 +94,6 @@ type Login struct {
 	HMAC          *api.HMACSpec          `json:"hmac,omitzero"`
 	MTLS          *api.MTLSSpec          `json:"mtls,omitzero"`
 	TokenExchange *api.TokenExchangeSpec `json:"tokenExchange,omitzero"`
-	Postgres      *Postgres              `json:"postgres,omitzero"`
 }
 
 // Capability is one named operation of a provider.

@@ -85,7 +85,7 @@ const good = `{
   "logins": [
     {"id": "key", "auth": {"type": "header", "headerName": "X-Acme-Key", "valueTemplate": "{{secret}}"}},
     {"id": "basic", "auth": {"type": "basic", "usernameTemplate": "{{id}}", "passwordTemplate": "{{secret}}"}},
-    {"id": "oauth", "auth": {"type": "oauth2"}, "dedicated": true, "notYet": "oauth2", "upstreamPathPrefix": "/v2",
+    {"id": "oauth", "auth": {"type": "oauth2"}, "dedicated": true, "upstreamPathPrefix": "/v2",
      "oauth2": {"fields": ["oauth"], "yields": ["access_token"], "grantType": "refresh_token", "tokenEndpoint": "https://id.acme.test/token",
        "clientAuth": "body", "bodyFormat": "form", "tokenParams": {"audience": "https://{shop}.acme.test/"}, "headers": [{"name": "Authorization", "valueTemplate": "Bearer {{access_token}}"}]}}
   ],
@@ -166,7 +166,7 @@ func TestParse(t *testing.T) {
 		{`"valueTemplate": "{{secret}}"`, `"valueTemplate": "{{secret}}\n"`},
 		{`"valueTemplate": "{{secret}}"`, `"valueTemplate": "{{secret}}", "paramName": "q"`},
 		{`"usernameTemplate": "{{id}}", "passwordTemplate": "{{secret}}"`, `"usernameTemplate": "a", "passwordTemplate": "b"`},
-		{`"notYet": "oauth2", "upstream`, `"notYet": "hmac", "upstream`},
+		{`"dedicated": true, "upstream`, `"dedicated": true, "notYet": "oauth2", "upstream`},
 		{`"upstreamPathPrefix": "/v2"`, `"upstreamPathPrefix": "/v2/"`},
 		{`"upstreamPathPrefix": "/v2"`, `"upstreamPathPrefix": "/v2/../x"`},
 		{`"grantType": "refresh_token"`, `"grantType": "password"`},
