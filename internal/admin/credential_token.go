@@ -24,14 +24,12 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 	if given == nil {
 		return nil
 	}
-	specs := specsOf(p, r)
+	specs := specsOf(c, p, r)
 	is := func(fits func(s *api.AuthSpec) bool) bool {
 		return slices.ContainsFunc(specs, func(s api.AuthSpec) bool { return fits(&s) })
 	}
 	oauth2 := func(grants ...string) bool {
-		return is(func(s *api.AuthSpec) bool {
-			return s.OAuth2 != nil && (len(grants) == 0 || slices.Contains(grants, s.OAuth2.GrantType))
-		})
+		return is(func(s *api.AuthSpec) bool { return s.OAuth2 != nil && slices.Contains(grants, s.OAuth2.GrantType) })
 	}
 	app := oauth2(api.GrantGitHubApp)
 	for _, part := range []struct {
@@ -39,7 +37,7 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 		given bool
 		fits  bool
 	}{
-		{"scopes", len(given.Scopes) > 0, oauth2() && !app},
+		{"scopes", len(given.Scopes) > 0, oauth2("client_credentials", "account_credentials", api.GrantJWTBearer)},
 		{"a subject", given.Subject != "", oauth2(api.GrantJWTBearer)},
 		{"a role", given.RoleARN != "", is(func(s *api.AuthSpec) bool { return s.SigV4 != nil })},
 		{"repositories", len(given.Repositories) > 0, app},
@@ -68,14 +66,16 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 	return nil
 }
 
-// specsOf are the ways in which the credential may authenticate.
-func specsOf(p *registry.Provider, r *api.CredentialCreate) []api.AuthSpec {
+// specsOf are the ways in which the credential can authenticate, with the
+// secrets that it has.
+func specsOf(c *vault.Credential, p *registry.Provider, r *api.CredentialCreate) []api.AuthSpec {
 	if p == nil {
 		return []api.AuthSpec{*r.Auth}
 	}
 	var specs []api.AuthSpec
 	for i := range p.Logins {
-		if l := &p.Logins[i]; l.NotYet == "" {
+		l := &p.Logins[i]
+		if l.NotYet == "" && !slices.ContainsFunc(l.Fields(), func(field string) bool { return c.Secrets[field] == "" }) {
 			specs = append(specs, l.Spec())
 		}
 	}

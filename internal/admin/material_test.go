@@ -126,6 +126,7 @@ func TestTokenOptions(t *testing.T) {
 	v.Create(t, "GITHUB_APP_PRIVATE_KEY", key)
 	v.Create(t, "OPENAI_API_KEY", "sk-0123456789")
 	v.Create(t, "PLAIN", "plain-0123456789")
+	v.Create(t, "GOOGLE_GMAIL_OAUTH", `{"client_id":"an-id","client_secret":"a-value-of-it","refresh_token":"a-refresh-token"}`)
 	drive, github := map[string]string{"": "GOOGLE_DRIVE_SERVICE_ACCOUNT_JSON"}, map[string]string{"app_id": "GITHUB_APP_ID", "installation_id": "GITHUB_APP_INSTALLATION_ID", "private_key": "GITHUB_APP_PRIVATE_KEY"}
 	try := func(provider string, refs map[string]string, o api.TokenOptions, more ...func(*api.CredentialCreate)) (api.Credential, error) {
 		r := api.CredentialCreate{ID: "one", Provider: provider, SecretRefs: refs, Scope: "global", Token: &o}
@@ -161,6 +162,7 @@ func TestTokenOptions(t *testing.T) {
 		"a subject of an app":        {"github", github, api.TokenOptions{Subject: "ann@acme.test"}, "has no login with tokens that a subject could be about"},
 		"repositories of an account": {"google-drive", drive, api.TokenOptions{Repositories: []string{"site"}}, "repositories"},
 		"scopes of a key":            {"openai", map[string]string{"": "OPENAI_API_KEY"}, api.TokenOptions{Subject: "ann@acme.test"}, "a subject"},
+		"scopes of a person's login": {"google-gmail", map[string]string{"": "GOOGLE_GMAIL_OAUTH"}, api.TokenOptions{Scopes: []string{"https://www.googleapis.com/auth/gmail.send"}}, "scopes"},
 		"an owner":                   {"github", github, api.TokenOptions{Repositories: []string{"acme/site"}}, "without the owner"},
 		"twice":                      {"github", github, api.TokenOptions{Repositories: []string{"site", "site"}}, "twice"},
 		"a level":                    {"github", github, api.TokenOptions{Permissions: map[string]string{"contents": "all"}}, "NAME=LEVEL"},
