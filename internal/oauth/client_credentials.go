@@ -2,11 +2,13 @@ package oauth
 
 import "context"
 
-// clientCredentials is a token for the client itself (RFC 6749, section 4.4).
-func clientCredentials() kind {
+// clientGrant is a token for the client itself: by client_credentials (RFC
+// 6749, section 4.4), or by account_credentials, Zoom's grant for an app that
+// acts in one account, whose id stands among the spec's token parameters.
+func clientGrant(name string) kind {
 	return kind{
-		name:     "client_credentials",
-		fits:     grant("client_credentials"),
+		name:     name,
+		fits:     grant(name),
 		endpoint: tokenEndpoint,
 		same:     clientSame,
 		again:    true,
@@ -14,7 +16,7 @@ func clientCredentials() kind {
 			if a.have.values["client_secret"].IsZero() {
 				return nil, a.lacks("client_secret")
 			}
-			return a.tokenRequest("client_credentials", true)
+			return a.tokenRequest(name, true)
 		},
 		read: readClientToken,
 	}

@@ -44,7 +44,7 @@ type kind struct {
 
 // kinds is the one table of them.
 func kinds() []kind {
-	return []kind{refreshToken(), clientCredentials(), accountCredentials(), authorizationCode(), jwtBearer(), githubApp(), tokenExchange(), assumeRole()}
+	return []kind{refreshToken(), clientGrant("client_credentials"), clientGrant("account_credentials"), authorizationCode(), jwtBearer(), githubApp(), tokenExchange(), assumeRole()}
 }
 
 func kindOf(w *Want) (kind, error) {
