@@ -227,6 +227,26 @@ func (m members) scopes() []string {
 	return nil
 }
 
+// gave says whether an answer may have given a token: of a success, that it
+// holds one, in whatever form, or cannot be read to its end. A page for people
+// holds none.
+func (a *answer) gave() bool {
+	if a.status < 200 || a.status > 299 || a.kind == "text/html" {
+		return false
+	}
+	m, ok := a.parse()
+	if !ok {
+		return true
+	}
+	defer m.wipe()
+	for _, name := range [...]string{"access_token", "refresh_token"} {
+		if raw := m[name]; len(raw) > 0 && raw.Kind() != 'n' && string(raw) != `""` {
+			return true
+		}
+	}
+	return false
+}
+
 // failure is the error that an answer is, if it is one: by its status, or by
 // an error code, which some providers send with status 200.
 func (a *answer) failure(w *Want) error {

@@ -23,7 +23,7 @@ func (a *asking) lacks(name string) error {
 // errUsedUp says that the refresh token may have been used by an ask whose
 // outcome nobody learned.
 func errUsedUp(w *Want, host string) error {
-	return w.renew(api.Errorf(api.OAuthRefreshFailed, "an answer of %s was lost, so whether the refresh token was used up is not known: it is not sent again", host))
+	return w.renew(api.Errorf(api.OAuthRefreshFailed, "an answer of %s was lost, or could not be read, so whether the refresh token was used up is not known: it is not sent again", host))
 }
 
 // cancelled is why a caller waits no longer.

@@ -244,7 +244,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Fatal(err)
 			}
 			have := &material{values: map[string]secret.Value{"refresh_token": secret.FromString("r")}}
-			got, err := read(k, &asking{want: &w, have: have}, &answer{host: "h", status: status, body: []byte(body), kind: kind, askedAt: time.Unix(1_780_000_000, 0)})
+			got, _, err := read(k, &asking{want: &w, have: have}, &answer{host: "h", status: status, body: []byte(body), kind: kind, askedAt: time.Unix(1_780_000_000, 0)})
 			if err != nil {
 				if e := api.AsError(err); e.Code != api.OAuthRefreshFailed || strings.Contains(e.Message+e.Hint, canary) {
 					t.Fatalf("%q: %v", body, err)

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ const (
 	// minute: an API may answer 401 to what no token would change.
 	maxRefusals    = 10
 	refusalsWithin = time.Minute
+	// And so often within the same time is an endpoint asked that gives
+	// nothing: then callers get its last answer, until there is something else
+	// to ask with.
+	maxFailures = 10
 )
 
 // Source gets tokens. Its methods may be called concurrently.
@@ -35,6 +40,7 @@ type Source struct {
 	flights  map[string]*flight    // by key: asks that run
 	kept     map[string]*unwritten // by key
 	refusals map[string][]time.Time
+	failures map[string]*failures // by key
 	closed   bool
 	running  sync.WaitGroup
 }
@@ -50,6 +56,7 @@ func New(cfg Config) *Source {
 	return &Source{
 		cfg: cfg, askTime: askTime, step: func(string) {},
 		flights: map[string]*flight{}, kept: map[string]*unwritten{}, refusals: map[string][]time.Time{},
+		failures: map[string]*failures{},
 	}
 }
 
@@ -218,18 +225,62 @@ func (s *Source) countRefusal(key string, w *Want) error {
 		return nil
 	}
 	now := s.now()
-	var recent []time.Time
-	for _, t := range s.refusals[key] {
-		if age := now.Sub(t); age >= 0 && age < refusalsWithin {
-			recent = append(recent, t)
-		}
-	}
+	recent := lately(s.refusals[key], now)
 	if len(recent) >= maxRefusals {
 		s.refusals[key] = recent
 		return api.Errorf(api.OAuthRefreshFailed, "%s refuses one token after the other", w.Provider)
 	}
 	s.refusals[key] = append(recent, now)
 	return nil
+}
+
+// lately are those of the times that count.
+func lately(all []time.Time, now time.Time) []time.Time {
+	var recent []time.Time
+	for _, t := range all {
+		if age := now.Sub(t); age >= 0 && age < refusalsWithin {
+			recent = append(recent, t)
+		}
+	}
+	return recent
+}
+
+// failures are asks with the same token that brought nothing.
+type failures struct {
+	sources map[string]uint64
+	version uint64
+	at      []time.Time
+	last    error
+}
+
+// failedTooOften is the last error of an endpoint that was asked in vain so
+// often that it is left alone for a while.
+func (s *Source) failedTooOften(key string, sources map[string]uint64, version uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.failures[key]
+	if f == nil {
+		return nil
+	}
+	if f.at = lately(f.at, s.now()); len(f.at) == 0 || f.version != version || !maps.Equal(f.sources, sources) {
+		delete(s.failures, key)
+		return nil
+	}
+	if len(f.at) < maxFailures {
+		return nil
+	}
+	return f.last
+}
+
+func (s *Source) countFailure(key string, sources map[string]uint64, version uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.failures[key]
+	if f == nil {
+		f = &failures{sources: sources, version: version}
+		s.failures[key] = f
+	}
+	f.at, f.last = append(f.at, s.now()), err
 }
 
 // get gets a token under the lock of its key, and returns the version of the
@@ -333,6 +384,9 @@ func (s *Source) ask(lock *vault.TokenLock, k kind, key string, w *Want, snap *v
 	if !again && lock.Asked(sources, version) {
 		return 0, errUsedUp(w, hostOf(request.endpoint))
 	}
+	if err := s.failedTooOften(key, sources, version); err != nil {
+		return 0, err
+	}
 	if err := lock.Ask(sources, version); err != nil {
 		return 0, err
 	}
@@ -345,29 +399,39 @@ func (s *Source) ask(lock *vault.TokenLock, k kind, key string, w *Want, snap *v
 		_ = lock.Answered()
 	}
 	if err != nil {
+		if came != notAsked {
+			s.countFailure(key, sources, version, err)
+		}
 		return 0, err // of an uncertain outcome the note stays
 	}
 	defer clear(said.body)
-	got, err := read(k, a, said)
+	got, nothing, err := read(k, a, said)
 	if err != nil {
-		// It said that nothing was given, or nothing that could be used.
-		_ = lock.Answered()
+		s.countFailure(key, sources, version, err)
+		// What was given and cannot be read may have used up what was sent:
+		// the note stays.
+		if nothing || again {
+			_ = lock.Answered()
+		}
 		return 0, err
 	}
 	u := newUnwritten(key, w, sources, current, got, s.now())
 	return s.store(lock, u)
 }
 
-func read(k kind, a *asking, said *answer) (*obtained, error) {
+// read takes an answer apart. nothing says of an error that the endpoint gave
+// nothing.
+func read(k kind, a *asking, said *answer) (got *obtained, nothing bool, err error) {
 	said.explain = k.explain
 	failed := k.failed
 	if failed == nil {
 		failed = func(a *asking, said *answer) error { return said.failure(a.want) }
 	}
 	if err := failed(a, said); err != nil {
-		return nil, err
+		return nil, !said.gave(), err
 	}
-	return k.read(a, said)
+	got, err = k.read(a, said)
+	return got, !said.gave(), err
 }
 
 // sourcesOf are the want's secrets with their versions.

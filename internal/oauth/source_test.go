@@ -165,31 +165,32 @@ func TestErrorsOfAnEndpoint(t *testing.T) {
 		status     int
 		kind, body string
 		parts      []string
+		gave       bool // maybe a token
 	}{
-		"invalid grant":         {400, "application/json", `{"error":"invalid_grant","error_description":"` + leak + `"}`, []string{"id.acme.test gave no token: invalid_grant (status 400)", "aivault oauth login acme"}},
-		"invalid client":        {401, "application/json", `{"error":"invalid_client"}`, []string{"invalid_client (status 401)", "aivault oauth login acme"}},
-		"temporary":             {503, "application/json", `{"error":"temporarily_unavailable"}`, []string{"temporarily_unavailable (status 503)"}},
-		"with status 200":       {200, "application/json", `{"error":"bad_refresh_token","access_token":""}`, []string{"bad_refresh_token (status 200)"}},
-		"as a form":             {200, "application/x-www-form-urlencoded", "error=bad_verification_code&error_description=" + leak, []string{"bad_verification_code"}},
-		"an odd code":           {400, "application/json", `{"error":"` + leak + `"}`, []string{"an unknown error (status 400)"}},
-		"a long code":           {400, "application/json", `{"error":"` + strings.Repeat("a", 41) + `"}`, []string{"an unknown error"}},
-		"an object for a code":  {400, "application/json", `{"error":{"message":"` + leak + `"}}`, []string{"an unknown error"}},
-		"an object, status 200": {200, "application/json", `{"error":{"message":"` + leak + `"},"access_token":"x"}`, []string{"an unknown error"}},
-		"a page":                {502, "text/html", "<html>" + leak, []string{"an unknown error (status 502)"}},
-		"a page, status 200":    {200, "text/html", "<html>" + leak, []string{"neither a JSON object nor a form"}},
-		"nothing":               {200, "application/json", "", []string{"neither a JSON object nor a form"}},
-		"no token":              {200, "application/json", `{"token_type":"Bearer"}`, []string{"access token that is missing"}},
-		"a token that is none":  {200, "application/json", `{"access_token":{"a":"` + leak + `"}}`, []string{"access token that is missing"}},
-		"a line break in it":    {200, "application/json", `{"access_token":"` + leak + `\nX-Evil: 1"}`, []string{"more than printable ASCII"}},
-		"a long token":          {200, "application/json", `{"access_token":"` + strings.Repeat("a", maxValue+1) + `"}`, []string{"longer than"}},
-		"a bad refresh token":   {200, "application/json", `{"access_token":"a","refresh_token":"\u0000"}`, []string{"refresh token that holds"}},
-		"twice":                 {200, "application/json", `{"access_token":"a","access_token":"b"}`, []string{"neither a JSON object nor a form"}},
-		"twice, deeper":         {200, "application/json", `{"access_token":"a","x":{"y":1,"y":2}}`, []string{"neither a JSON object nor a form"}},
-		"a MAC token":           {200, "application/json", `{"access_token":"a","token_type":"MAC"}`, []string{"a type that aivault cannot send"}},
-		"a DPoP token":          {200, "application/json", `{"access_token":"a","token_type":"dpop"}`, []string{"a type that aivault cannot send"}},
-		"too long":              {200, "application/json", `{"access_token":"a","x":"` + strings.Repeat("a", maxAnswer) + `"}`, []string{"neither a JSON object nor a form"}},
-		"a redirect":            {302, "application/json", `{"access_token":"a"}`, []string{"redirect (status 302)"}},
-		"an early hint":         {299, "application/json", `{"access_token":""}`, []string{"access token that is missing"}},
+		"invalid grant":         {400, "application/json", `{"error":"invalid_grant","error_description":"` + leak + `"}`, []string{"id.acme.test gave no token: invalid_grant (status 400)", "aivault oauth login acme"}, false},
+		"invalid client":        {401, "application/json", `{"error":"invalid_client"}`, []string{"invalid_client (status 401)", "aivault oauth login acme"}, false},
+		"temporary":             {503, "application/json", `{"error":"temporarily_unavailable"}`, []string{"temporarily_unavailable (status 503)"}, false},
+		"with status 200":       {200, "application/json", `{"error":"bad_refresh_token","access_token":""}`, []string{"bad_refresh_token (status 200)"}, false},
+		"as a form":             {200, "application/x-www-form-urlencoded", "error=bad_verification_code&error_description=" + leak, []string{"bad_verification_code"}, false},
+		"an odd code":           {400, "application/json", `{"error":"` + leak + `"}`, []string{"an unknown error (status 400)"}, false},
+		"a long code":           {400, "application/json", `{"error":"` + strings.Repeat("a", 41) + `"}`, []string{"an unknown error"}, false},
+		"an object for a code":  {400, "application/json", `{"error":{"message":"` + leak + `"}}`, []string{"an unknown error"}, false},
+		"an object, status 200": {200, "application/json", `{"error":{"message":"` + leak + `"},"access_token":"x"}`, []string{"an unknown error"}, true},
+		"a page":                {502, "text/html", "<html>" + leak, []string{"an unknown error (status 502)"}, false},
+		"a page, status 200":    {200, "text/html", "<html>" + leak, []string{"neither a JSON object nor a form"}, false},
+		"nothing":               {200, "application/json", "", []string{"neither a JSON object nor a form"}, true},
+		"no token":              {200, "application/json", `{"token_type":"Bearer"}`, []string{"access token that is missing"}, false},
+		"a token that is none":  {200, "application/json", `{"access_token":{"a":"` + leak + `"}}`, []string{"access token that is missing"}, true},
+		"a line break in it":    {200, "application/json", `{"access_token":"` + leak + `\nX-Evil: 1"}`, []string{"more than printable ASCII"}, true},
+		"a long token":          {200, "application/json", `{"access_token":"` + strings.Repeat("a", maxValue+1) + `"}`, []string{"longer than"}, true},
+		"a bad refresh token":   {200, "application/json", `{"access_token":"a","refresh_token":"\u0000"}`, []string{"refresh token that holds"}, true},
+		"twice":                 {200, "application/json", `{"access_token":"a","access_token":"b"}`, []string{"neither a JSON object nor a form"}, true},
+		"twice, deeper":         {200, "application/json", `{"access_token":"a","x":{"y":1,"y":2}}`, []string{"neither a JSON object nor a form"}, true},
+		"a MAC token":           {200, "application/json", `{"access_token":"a","token_type":"MAC"}`, []string{"a type that aivault cannot send"}, true},
+		"a DPoP token":          {200, "application/json", `{"access_token":"a","token_type":"dpop"}`, []string{"a type that aivault cannot send"}, true},
+		"too long":              {200, "application/json", `{"access_token":"a","x":"` + strings.Repeat("a", maxAnswer) + `"}`, []string{"neither a JSON object nor a form"}, true},
+		"a redirect":            {302, "application/json", `{"access_token":"a"}`, []string{"redirect (status 302)"}, false},
+		"an early hint":         {299, "application/json", `{"access_token":""}`, []string{"access token that is missing"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,7 +204,13 @@ func TestErrorsOfAnEndpoint(t *testing.T) {
 			if c.status >= 500 && e.Hint != "" {
 				t.Errorf("hint %q for what is no fault of the login", e.Hint)
 			}
-			// An answer is an outcome: the next try sends the same token.
+			if c.gave {
+				// It may be all that there was for the refresh token.
+				refuse(t, s, w, api.OAuthRefreshFailed, "or could not be read", "not sent again", "aivault oauth login acme")
+				b.counts(t, standin.IDPCounts{Asked: 1})
+				return
+			}
+			// Else an answer is an outcome: the next try sends the same token.
 			if got := mustToken(t, s, w); got.Version != 1 {
 				t.Errorf("version %d", got.Version)
 			}
@@ -375,6 +382,29 @@ func TestRefusalsAreBounded(t *testing.T) {
 	b.clock.Add(refusalsWithin)
 	mustToken(t, s, w)
 	b.counts(t, standin.IDPCounts{Asked: maxRefusals + 2, Given: maxRefusals + 2})
+}
+
+// An endpoint that gives nothing is not asked with every call: whoever calls
+// could have the account locked there.
+func TestFailuresAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, standin.IDPOptions{Rotate: true})
+	w, s := b.refreshing(t, nil), b.source(t)
+	b.idp.Fail(maxFailures+1, 400, "application/json", `{"error":"invalid_grant"}`)
+	for range 2 * maxFailures {
+		refuse(t, s, w, api.OAuthRefreshFailed, "invalid_grant (status 400)", "aivault oauth login acme")
+	}
+	b.counts(t, standin.IDPCounts{Asked: maxFailures})
+	b.clock.Add(refusalsWithin)
+	refuse(t, s, w, api.OAuthRefreshFailed, "invalid_grant")
+	b.counts(t, standin.IDPCounts{Asked: maxFailures + 1})
+	b.idp.Fail(maxFailures-1, 400, "application/json", `{"error":"invalid_grant"}`)
+	for range maxFailures {
+		refuse(t, s, w, api.OAuthRefreshFailed)
+	}
+	// Logging in again is something else to ask with.
+	b.put(t, "login", login(b.idp.Login()))
+	mustToken(t, s, w)
 }
 
 // A secret that was pinned to another place since the call was judged is not
