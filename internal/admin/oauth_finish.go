@@ -93,7 +93,7 @@ func (a *Admin) pollDevice(ctx context.Context, who grant.Caller, p *pendingLogi
 		fallthrough
 	case errors.Is(err, oauth.ErrPending):
 		ended = false
-		p.next = a.clock().Add(p.device.Interval)
+		a.logins.later(p, a.clock().Add(p.device.Interval))
 		return p.shown(a.clock()), nil
 	case err != nil:
 		return api.OAuthLogin{}, a.refuseLogin(ctx, who, p.provider.ID, err)

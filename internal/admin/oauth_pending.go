@@ -133,7 +133,8 @@ func (l *logins) take(id string, who grant.Caller, now time.Time) (p *pendingLog
 		return p, func(bool) { p.wipe() }
 	}
 	if p.asking {
-		return p, nil
+		as := *p // who asks changes it
+		return &as, nil
 	}
 	p.asking = true
 	return p, func(ended bool) {
@@ -145,6 +146,13 @@ func (l *logins) take(id string, who grant.Caller, now time.Time) (p *pendingLog
 			p.wipe()
 		}
 	}
+}
+
+// later notes when a device login's endpoint may be asked again.
+func (l *logins) later(p *pendingLogin, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.next = at
 }
 
 // LoginPending says whether a login waits for a person: it is lost when this

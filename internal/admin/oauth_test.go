@@ -635,3 +635,35 @@ func TestLogoutWaitsForARefresh(t *testing.T) {
 		t.Error("the newest refresh token was not given back")
 	}
 }
+
+// Two who ask how one device login stands, at once: one asks the provider, and
+// the other is told to wait.
+func TestDeviceLoginAskedAtOnce(t *testing.T) {
+	b := startBureau(t, standin.IDPOptions{})
+	l := b.start(t, func(r *api.OAuthStart) { r.Flow, r.RedirectURI = api.FlowDevice, "" })
+	for range 20 {
+		b.later(10 * time.Second)
+		release, stop := b.idp.Hold(), make(chan struct{})
+		asked := b.idp.Counts().Asked
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				for {
+					if got, err := b.Admin.FinishLogin(background, op, l.ID, api.OAuthAnswer{}); err != nil || got.Done {
+						t.Errorf("%+v, %v", got, err)
+					}
+					select {
+					case <-stop:
+						return
+					default:
+					}
+				}
+			})
+		}
+		b.idp.Await(asked + 1)
+		release()
+		time.Sleep(time.Millisecond)
+		close(stop)
+		wg.Wait()
+	}
+}
