@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,6 +207,7 @@ func (s *scrubber) retire(old, now *index) {
 			continue
 		}
 		values, _ := c.values(s.now()) // what no longer opens cannot be kept
+		s.retireTokensOf(c)
 		s.mu.Lock()
 		key := c.versions()
 		if _, known := s.retired[key]; known || len(values) == 0 {
@@ -223,6 +225,9 @@ func (s *scrubber) retire(old, now *index) {
 func (c *credential) sameValues(other *credential) bool {
 	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hosts, c.hosts) || !slices.Equal(other.attached, c.attached) {
 		return false
+	}
+	if !reflect.DeepEqual(other.Token, c.Token) || !reflect.DeepEqual(other.Auth, c.Auth) {
+		return false // its tokens are others
 	}
 	for field, id := range c.Secrets {
 		was, is := c.index.snapshot.Secret(id), other.index.snapshot.Secret(id)

@@ -19,6 +19,7 @@ const keptTokens = 64
 // tokenID tells one token from all others.
 type tokenID struct {
 	key     string
+	of      string // oauth.Origin: another secret's tokens have the same versions
 	version uint64
 }
 
@@ -32,7 +33,7 @@ func (c *credential) tokenValues() (values []secret.Value, ids []tokenID, err er
 		}
 		key := oauth.KeyOf(l.want)
 		// What the secret holds itself is among the secret's parts.
-		ids = append(ids, tokenID{key, oauth.OwnVersion})
+		ids = append(ids, tokenID{key, "", oauth.OwnVersion})
 		t := c.index.snapshot.Token(key)
 		if t == nil {
 			continue
@@ -51,7 +52,7 @@ func (c *credential) tokenValues() (values []secret.Value, ids []tokenID, err er
 				values = append(values, v)
 			}
 		}
-		ids = append(ids, tokenID{key, t.Version})
+		ids = append(ids, tokenID{key, oauth.Origin(t.Sources), t.Version})
 	}
 	return values, ids, nil
 }
@@ -73,7 +74,7 @@ func (s *scrubber) keepToken(c *credential, t oauth.Token) {
 			values = append(values, v.Clone())
 		}
 	}
-	s.keep(tokenID{t.Key, t.Version}, c.reach(), c.hosts, values)
+	s.keep(tokenID{t.Key, t.Of, t.Version}, c.reach(), c.hosts, values)
 }
 
 // reach are the scopes whose calls may use the credential.
@@ -84,9 +85,11 @@ func (c *credential) reach() []grant.Scope { return append([]grant.Scope{c.scope
 func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values []secret.Value) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := fmt.Sprintf("token|%s|%d", id.key, id.version)
+	name := fmt.Sprintf("token|%s|%s|%d", id.key, id.of, id.version)
 	if before, known := s.retired[name]; known {
 		wipeValues(before.values)
+		// Several credentials may have used it, and ended at different times.
+		scopes, hosts = merged(before.scopes, scopes), merged(before.hosts, hosts)
 	} else {
 		s.tokens[id.key] = append(s.tokens[id.key], name)
 	}
@@ -102,6 +105,49 @@ func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values
 			s.letGo(set)
 		}
 	}
+}
+
+func merged[T comparable](a, b []T) []T {
+	all := slices.Clone(a)
+	for _, v := range b {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// retireTokensOf keeps the tokens of a credential that is gone or has become
+// another. They are in the vault as long as their secrets are.
+func (s *scrubber) retireTokensOf(c *credential) {
+	_ = c.check() // finds its tokens
+	for _, l := range append(c.loginsWithTokens(), c.own) {
+		if l.want == nil {
+			continue
+		}
+		t := c.index.snapshot.Token(oauth.KeyOf(l.want))
+		if t == nil {
+			continue
+		}
+		fields, err := c.index.snapshot.OpenToken(t.Key)
+		if err != nil {
+			continue
+		}
+		s.keep(tokenID{t.Key, oauth.Origin(t.Sources), t.Version}, c.reach(), c.hosts, c.secretOnes(fields))
+	}
+}
+
+// secretOnes are the values of a token that are secrets; the others are wiped.
+func (c *credential) secretOnes(fields map[string]secret.Value) []secret.Value {
+	values := make([]secret.Value, 0, len(fields))
+	for name, v := range fields {
+		if c.publics[name] {
+			v.Wipe()
+		} else {
+			values = append(values, v)
+		}
+	}
+	return values
 }
 
 func wipeValues(values []secret.Value) {
@@ -135,7 +181,7 @@ func (s *scrubber) retireTokens(old, now *index) {
 				values = append(values, v)
 			}
 		}
-		s.keep(tokenID{t.Key, t.Version}, scopes, hosts, values)
+		s.keep(tokenID{t.Key, oauth.Origin(t.Sources), t.Version}, scopes, hosts, values)
 	}
 }
 

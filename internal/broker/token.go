@@ -160,7 +160,7 @@ func (b *Broker) token(ctx context.Context, p *plan, refused uint64) (oauth.Toke
 		return got, nil, err
 	}
 	set, err := b.scrub.acquire(ix, host, p.context)
-	if err == nil && !set.tokens[tokenID{got.Key, got.Version}] {
+	if err == nil && !set.tokens[tokenID{got.Key, got.Of, got.Version}] {
 		// It is not in the vault as that stands, or there was another one
 		// meanwhile.
 		set.release()

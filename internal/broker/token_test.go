@@ -577,6 +577,40 @@ func TestARotatedSecretStartsOver(t *testing.T) {
 	}
 }
 
+// What each of several secrets gave has the same version, and all of it stays
+// scrubbed.
+func TestASecretRotatedAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	v := startIdentity(t, standin.IDPOptions{Rotate: true})
+	v.login(t)
+	for range 3 {
+		v.noTokens(t, mustInvoke(t, v.Aivault, get("ident/all", "/repeat")))
+		if _, err := v.Admin.RotateSecret(background, aivaulttest.Operator(), "IDENT_OAUTH", api.SecretRotate{Value: secret.FromString(v.material())}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("ident/all", "/repeat")))
+	v.counts(t, standin.IDPCounts{Asked: 4, Given: 4})
+}
+
+// The tokens of a credential that was deleted stay scrubbed, though its secret
+// is there and they are in the vault; and when that goes, too.
+func TestTokensOfADeletedCredentialAreScrubbed(t *testing.T) {
+	t.Parallel()
+	v := startIdentity(t, standin.IDPOptions{Rotate: true})
+	v.login(t)
+	v.Create(t, "NEAR_KEY", "near-key-0123456789")
+	mustInvoke(t, v.Aivault, get("ident/all", "/things"))
+	if _, err := v.Admin.DeleteCredential(background, aivaulttest.Operator(), "ident"); err != nil {
+		t.Fatal(err)
+	}
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("near/all", "/repeat")))
+	if _, err := v.Admin.DeleteSecret(background, aivaulttest.Operator(), "IDENT_OAUTH"); err != nil {
+		t.Fatal(err)
+	}
+	v.noTokens(t, mustInvoke(t, v.Aivault, get("near/all", "/repeat")))
+}
+
 // A full disk keeps a token out of the vault, and not out of what is scrubbed.
 func TestATokenInMemoryAloneIsScrubbed(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,11 @@ package oauth
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -56,10 +60,21 @@ type Want struct {
 // Token is what a strategy renders.
 type Token struct {
 	Fields map[string]secret.Value // access_token and what else the spec yields; the caller wipes them
-	// Key and Version tell it from others. Version is OwnVersion of a token
-	// that the secret itself holds.
+	// Key, Of and Version tell it from others. Version is OwnVersion of a token
+	// that the secret itself holds, which is of nothing.
 	Key     string
+	Of      string // Origin of what it was had with
 	Version uint64
+}
+
+// Origin names the secrets, with their versions, that a token was had with:
+// after another secret the versions of its tokens begin anew.
+func Origin(sources map[string]uint64) string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(sources)) {
+		fmt.Fprintf(&b, "%q@%d ", id, sources[id])
+	}
+	return b.String()
 }
 
 // PinOf is where a secret's value belongs to.

@@ -136,7 +136,7 @@ func (s *Source) atHand(ctx context.Context, key string, w *Want, fresh uint64) 
 	}
 	if t := snap.Token(key); t != nil {
 		if seen = t.Version; s.usable(t, w, fresh) {
-			if have, err = openToken(snap, key, t.Version); err != nil && api.CodeOf(err) != api.VaultLocked {
+			if have, err = openToken(snap, t); err != nil && api.CodeOf(err) != api.VaultLocked {
 				err = w.renew(api.AsError(err))
 			}
 			return have, seen, err
@@ -180,18 +180,18 @@ func good(t *vault.Token, now time.Time) bool {
 
 // openToken opens the vault's token for a strategy, which has no use for the
 // refresh token.
-func openToken(snap *vault.Snapshot, key string, version uint64) (Token, error) {
-	fields, err := snap.OpenToken(key)
+func openToken(snap *vault.Snapshot, t *vault.Token) (Token, error) {
+	fields, err := snap.OpenToken(t.Key)
 	if err != nil {
 		return Token{}, err
 	}
-	return forStrategy(fields, key, version), nil
+	return forStrategy(fields, t), nil
 }
 
-func forStrategy(fields map[string]secret.Value, key string, version uint64) Token {
+func forStrategy(fields map[string]secret.Value, t *vault.Token) Token {
 	fields["refresh_token"].Wipe()
 	delete(fields, "refresh_token")
-	return Token{Fields: fields, Key: key, Version: version}
+	return Token{Fields: fields, Key: t.Key, Of: Origin(t.Sources), Version: t.Version}
 }
 
 // join joins the ask for a key that runs, or starts one.

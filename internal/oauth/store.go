@@ -141,7 +141,7 @@ func (s *Source) keptToken(snap *vault.Snapshot, key string, w *Want, fresh uint
 	for name, v := range u.fields {
 		fields[name] = v.Clone()
 	}
-	return forStrategy(fields, key, u.token.Version), true
+	return forStrategy(fields, &u.token), true
 }
 
 // keptVersion is the version of a token that is in memory alone, for one who
