@@ -143,7 +143,12 @@ func (l *TokenLock) reserve() error {
 	if s := l.vault.current.Load(); s != nil {
 		size += int64(s.size)
 	}
-	f, err := os.OpenFile(l.path+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	// What stands in its place is not written to: it may be a FIFO, or another
+	// name of some other file.
+	if err := os.Remove(l.path + roomSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(l.path+roomSuffix, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}

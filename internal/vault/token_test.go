@@ -356,6 +356,34 @@ func TestAnAskThatCannotBeNoted(t *testing.T) {
 	}
 }
 
+// What stands in the room's place holds nobody up, and is not written to.
+func TestRoomIsNobodyElsesFile(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	victim := filepath.Join(t.TempDir(), "victim")
+	for name, place := range map[string]func(room string) error{
+		"a FIFO":         func(room string) error { return syscall.Mkfifo(room, 0o600) },
+		"a hard link":    func(room string) error { return os.Link(victim, room) },
+		"a symlink":      func(room string) error { return os.Symlink(victim, room) },
+		"an earlier one": func(room string) error { return os.WriteFile(room, []byte("x"), 0o644) },
+	} {
+		must(t, os.WriteFile(victim, []byte("untouched"), 0o600))
+		lock, err := v.LockToken(t.Context(), tokenKey(1))
+		must(t, err)
+		room := filepath.Join(cfg.Dir, "tokens", tokenKey(1)+".room")
+		must(t, place(room))
+		must(t, lock.Ask(map[string]uint64{"one": 1}, 0))
+		if info, err := os.Lstat(room); err != nil || info.Mode() != 0o600 || info.Size() < roomForAnswer {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+		if got := string(read(t, victim)); got != "untouched" {
+			t.Errorf("%s: %d bytes were written to another file", name, len(got))
+		}
+		must(t, lock.Answered())
+		lock.Release()
+	}
+}
+
 // Room that a killed process left is given back by whoever asks next, for
 // whatever key; room of one who is asking is not.
 func TestRoomsOfTheKilled(t *testing.T) {
