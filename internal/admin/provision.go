@@ -132,7 +132,7 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 		}
 		if o := l.OAuth2; o != nil && o.AuthorizationEndpoint+o.DeviceEndpoint != "" {
 			e := api.Errorf(api.InvalidRequest, "%w", failure)
-			failure = e.WithHint("aivault oauth login %s", p.ID)
+			failure = e.WithHint("aivault oauth login %s --client-id ID", p.ID)
 		}
 	}
 	return unfit(provider, value, failure)
