@@ -135,7 +135,7 @@ func (a *Admin) completeCustom(tx *vault.Tx, c *vault.Credential, r *api.Credent
 		}
 	}
 	if err := auth.Try(*r.Auth, values, a.clock()); err != nil {
-		return api.Errorf(api.InvalidRequest, "the secret does not fit the auth: %w", err)
+		return api.Errorf(api.InvalidRequest, "the secret does not fit the auth: %s", strings.TrimPrefix(err.Error(), "auth: "))
 	}
 	spec := *r.Auth
 	c.Auth, c.Hosts, c.CAPEM = &spec, slices.Clone(r.Hosts), r.CAPEM

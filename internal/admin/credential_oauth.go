@@ -29,6 +29,9 @@ func checkEndpoints(r *api.CredentialCreate) error {
 		default:
 			return api.Errorf(api.InvalidRequest, "the token endpoint %s has a port that is not allowed", quoted(e)).WithHint("add --allow-port %d", port)
 		}
+		if err := checkOwnAddr(r, "the token endpoint "+quoted(e), u.Hostname(), u.Scheme == "http"); err != nil {
+			return err
+		}
 	}
 	return nil
 }

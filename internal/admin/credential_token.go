@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -57,8 +58,12 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 		return err
 	}
 	if given.RoleARN != "" && p == nil {
-		if _, ok := auth.WithRegion(*r.Auth, r.Hosts); !ok {
+		spec, ok := auth.WithRegion(*r.Auth, r.Hosts)
+		if !ok {
 			return api.Errorf(api.InvalidRequest, "no host says in which AWS region the role is assumed").WithHint("add --aws-region REGION")
+		}
+		if region := spec.SigV4.Region; !regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`).MatchString(region) {
+			return api.Errorf(api.InvalidRequest, "the role is assumed at STS in the region %s, and AWS has none of that name", quoted(region)).WithHint("leave out --role-arn")
 		}
 	}
 	options := *given

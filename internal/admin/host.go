@@ -45,17 +45,22 @@ func checkOwnHost(r *api.CredentialCreate, h string) error {
 		return api.Errorf(api.InvalidRequest, "host %s names a port other than 443: allow it for this credential", h).
 			WithHint("add --allow-port %d", port)
 	}
+	return checkOwnAddr(r, "host "+h, name, r.AllowHTTP)
+}
+
+// checkOwnAddr holds what is an address, and no name, to the exceptions.
+func checkOwnAddr(r *api.CredentialCreate, what, name string, plain bool) error {
 	addr, err := netip.ParseAddr(name)
 	if err != nil {
 		return nil // a name: where it leads is told when it is dialled
 	}
 	switch public, private := egress.CheckAddr(addr, false), egress.CheckAddr(addr, true); {
 	case private != nil:
-		return api.Errorf(api.PolicyViolation, "host %s: %w", h, private)
-	case r.AllowHTTP && public == nil:
-		return api.Errorf(api.PolicyViolation, "host %s is a public address, and plain http goes to loopback and private ones alone", h)
+		return api.Errorf(api.PolicyViolation, "%s: %w", what, private)
+	case plain && public == nil:
+		return api.Errorf(api.PolicyViolation, "%s is a public address, and plain http goes to loopback and private ones alone", what)
 	case public != nil && !r.AllowPrivateNetwork && !r.AllowHTTP:
-		return api.Errorf(api.PolicyViolation, "host %s: %w", h, public).WithHint("add --allow-private-network")
+		return api.Errorf(api.PolicyViolation, "%s: %w", what, public).WithHint("add --allow-private-network")
 	}
 	return nil
 }

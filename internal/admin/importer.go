@@ -97,7 +97,7 @@ func (im *importer) create(i int, e *api.SecretEntry) error {
 	}
 	s := vault.Secret{Name: e.Name, Scope: im.scope.String(), Version: 1, CreatedAtMs: im.tx.Now()}
 	if claimed {
-		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, e.Value); err != nil {
+		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, e.Value, ""); err != nil {
 			return entryError(e, err)
 		}
 		s.Pin, s.Field = claim.Provider, claim.Secret.Field

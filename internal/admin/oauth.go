@@ -86,7 +86,7 @@ func offersLogin(o *api.OAuth2Spec, flow string) bool {
 func noLogin(p *registry.Provider, flow string) error {
 	if flow == api.FlowDevice && slices.ContainsFunc(p.Logins, func(l registry.Login) bool { return l.OAuth2 != nil && offersLogin(l.OAuth2, api.FlowCode) }) {
 		return api.Errorf(api.InvalidRequest, "%s has no login by a code that is typed on another device", p.ID).
-			WithHint("aivault oauth login %s", p.ID)
+			WithHint("aivault oauth login %s --client-id ID", p.ID)
 	}
 	err := api.Errorf(api.InvalidRequest, "%s has no login in a browser", p.ID)
 	if len(p.Secrets) > 0 {
@@ -112,6 +112,9 @@ func (plan *oauthPlan) place(r *api.OAuthStart) (err error) {
 	if plan.scope, err = parseScope(r.Scope); err != nil || r.Host == "" {
 		return err
 	}
+	if len(plan.provider.HostParams) == 0 {
+		return api.Errorf(api.InvalidRequest, "%s has the same host for everyone: --host is for providers that give each account its own", plan.provider.ID)
+	}
 	fresh := &vault.Secret{Name: plan.name.Name, Pin: plan.provider.ID}
 	plan.params, err = registryHost(plan.provider, &api.CredentialCreate{Hosts: []string{r.Host}}, fresh)
 	return err
@@ -126,10 +129,10 @@ func (plan *oauthPlan) paramsOr() map[string]string {
 	return plan.provider.Defaults()
 }
 
-func checkClientID(id string) error {
+func checkClientID(id, hint string) error {
 	switch {
 	case id == "":
-		return api.Errorf(api.InvalidRequest, "the client id is missing: it names the app that you registered at the provider").WithHint("add --client-id ID")
+		return api.Errorf(api.InvalidRequest, "the client id is missing: it names the app that you registered at the provider").WithHint("%s", hint)
 	case !plainText(id, maxClientID):
 		return api.Errorf(api.InvalidRequest, "the client id %s is none: it is printable ASCII", quoted(id))
 	}
@@ -180,7 +183,7 @@ func (a *Admin) OAuthSetup(ctx context.Context, who grant.Caller, r api.OAuthSet
 		Provider: r.Provider, Flow: api.FlowCode, ClientID: r.ClientID, OAuthScopes: r.OAuthScopes, Host: r.Host,
 	})
 	if err == nil {
-		err = checkClientID(r.ClientID)
+		err = checkClientID(r.ClientID, "aivault oauth setup "+plan.provider.ID+" --client-id ID --redirect-uri URI")
 	}
 	if err != nil {
 		return api.OAuthConsent{}, err

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -103,6 +104,10 @@ func (a *Admin) loggedIn(st *vault.State, ref string) (*vault.Secret, error) {
 	}
 	switch len(found) {
 	case 0:
+		if name := otherToken(a, st, ref); name != "" {
+			return nil, api.Errorf(api.SecretNotFound, "%s has tokens that oauth login did not get: they go with the secret that they are had with", quoted(ref)).
+				WithHint("aivault secrets delete %s", name)
+		}
 		return nil, api.Errorf(api.SecretNotFound, "nobody is logged in as %s: it names no provider, credential or secret with an OAuth login", quoted(ref)).
 			WithHint("aivault oauth status")
 	case 1:
@@ -114,6 +119,23 @@ func (a *Admin) loggedIn(st *vault.State, ref string) (*vault.Secret, error) {
 	}
 	return nil, api.Errorf(api.InvalidRequest, "%s names several logins, of which the reference tells one: %s", quoted(ref), strings.Join(list, ", ")).
 		WithHint("aivault oauth logout vault:secret:ID")
+}
+
+// otherToken is a secret of a credential whose tokens come of another grant
+// than a person's login, as oauth status lists them; "" where there is none.
+func otherToken(a *Admin, st *vault.State, ref string) string {
+	for i := range st.Credentials {
+		c := &st.Credentials[i]
+		for _, w := range a.wantsOf(c) {
+			for _, id := range slices.Sorted(maps.Values(w.Secrets)) {
+				s, err := find(st, "vault:secret:"+id)
+				if err == nil && (c.ID == ref || c.Provider == ref || bears(s, ref)) {
+					return refOf(st, s)
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // loginOfSecret is the login that a secret is the result of; nil when its

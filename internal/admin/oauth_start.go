@@ -40,7 +40,8 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 	if err != nil {
 		return api.OAuthLogin{}, err
 	}
-	known := func(*vault.State) error { return checkClientID(r.ClientID) }
+	again := "aivault oauth login " + plan.provider.ID + " --client-id ID"
+	known := func(*vault.State) error { return checkClientID(r.ClientID, again) }
 	if err := a.readyFor(ctx, who, known); err != nil {
 		return api.OAuthLogin{}, err
 	}
@@ -59,7 +60,7 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 		p.client.Secret = r.ClientSecret.Clone()
 	}
 	if err == nil {
-		err = checkClientID(p.client.ID)
+		err = checkClientID(p.client.ID, again)
 	}
 	if err != nil {
 		p.wipe()

@@ -345,7 +345,7 @@ func TestLoginsThatCannotBe(t *testing.T) {
 		{"a redirect to localhost", func(r *api.OAuthStart) { r.RedirectURI = "http://localhost:4711/callback" }, api.InvalidRequest, "redirect URI"},
 		{"a redirect with a user", func(r *api.OAuthStart) { r.RedirectURI = "http://127.0.0.1:4711@evil.test/callback" }, api.InvalidRequest, "redirect URI"},
 		{"a device with a redirect", func(r *api.OAuthStart) { r.Flow = api.FlowDevice }, api.InvalidRequest, "no redirect URI"},
-		{"a host where there is one for all", func(r *api.OAuthStart) { r.Host = "api.files.test" }, api.PolicyViolation, "files"},
+		{"a host where there is one for all", func(r *api.OAuthStart) { r.Host = "api.files.test" }, api.InvalidRequest, "same host for everyone"},
 		{"a host of another", func(r *api.OAuthStart) { r.Provider, r.Host = "domain", "evil.test" }, api.PolicyViolation, "none"},
 	} {
 		_, err := b.tryStart(c.fn)

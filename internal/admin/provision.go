@@ -2,6 +2,7 @@ package admin
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -114,8 +115,9 @@ func freeID(s *vault.State, id string) string {
 }
 
 // fitsProvider checks a value against the strategies of a registry provider
-// that use it as field: one of them must be able to send it.
-func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
+// that use it as field: one of them must be able to send it. again is the
+// command that stores another value in its place, "" where there is none.
+func (a *Admin) fitsProvider(provider, field string, value secret.Value, again string) error {
 	p := a.registry.Provider(provider)
 	if p == nil {
 		return nil
@@ -132,31 +134,54 @@ func (a *Admin) fitsProvider(provider, field string, value secret.Value) error {
 		}
 		if o := l.OAuth2; o != nil && o.AuthorizationEndpoint+o.DeviceEndpoint != "" {
 			e := api.Errorf(api.InvalidRequest, "%w", failure)
-			failure = e.WithHint("aivault oauth login %s", p.ID)
+			failure = e.WithHint("aivault oauth login %s --client-id ID", p.ID)
 		}
 	}
-	return unfit(provider, value, failure)
+	return unfit(provider, value, failure, again)
 }
 
 // unfit says that a value does not fit what uses it, what it is instead where
-// that can be told, and how the right one is had.
-func unfit(use string, value secret.Value, failure error) error {
+// that can be told, and how the right one is had: by again where the failure
+// knows no more than that another is to be stored.
+func unfit(use string, value secret.Value, failure error, again string) error {
 	if failure == nil {
 		return nil
 	}
-	is := ""
-	if shape := oauth.Shape(value); shape != "" && !strings.HasPrefix(failure.Error(), "it ") { // which says it already
-		is = "it looks like " + shape + ": "
+	why := unfitField.ReplaceAllString(failure.Error(), "it ")
+	if shape := oauth.Shape(value); shape != "" && why != failure.Error() && !saysShape(why, shape) {
+		why = "it looks like " + shape + ", and " + strings.TrimPrefix(why, "it ")
 	}
-	e := api.Errorf(api.InvalidRequest, "the value does not fit %s: %s%w", use, is, failure)
-	e.Hint = api.AsError(failure).Hint
+	e := api.Errorf(api.InvalidRequest, "the value does not fit %s: %s", use, strings.TrimPrefix(why, "auth: "))
+	hint, rotate := strings.CutSuffix(api.AsError(failure).Hint, "aivault secrets rotate NAME")
+	switch {
+	case !rotate:
+		e.Hint = hint
+	case again != "":
+		e.Hint = hint + again
+	}
 	return e
+}
+
+// unfitField begins the strategies' errors about a value. Here it is the one
+// value that is stored, and needs no field.
+var unfitField = regexp.MustCompile(`^auth: the secret for field "[^"]*" `)
+
+// saysShape says whether an error is about a value of the shape that is
+// wanted, and so need not name it.
+func saysShape(why, shape string) bool {
+	for _, of := range [...][2]string{{"AWS", "profile"}, {"AWS", "session"}, {"PEM", "certificate"}, {"PEM", "private key"}} {
+		if strings.Contains(shape, of[0]) && strings.Contains(why, of[1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // fitsUses checks a secret's new value against everything that uses it.
 func (a *Admin) fitsUses(tx *vault.Tx, s *vault.Secret, value secret.Value) error {
+	again := "aivault secrets rotate " + refOf(tx.State, s) + " --value-file FILE"
 	if s.Pin != "" {
-		return a.fitsProvider(s.Pin, s.Field, value)
+		return a.fitsProvider(s.Pin, s.Field, value, again)
 	}
 	for i := range tx.State.Credentials {
 		c := &tx.State.Credentials[i]
@@ -173,7 +198,7 @@ func (a *Admin) fitsUses(tx *vault.Tx, s *vault.Secret, value secret.Value) erro
 			continue
 		}
 		if err := auth.Try(*c.Auth, values, a.clock()); err != nil {
-			return unfit("credential "+c.ID, value, err)
+			return unfit("credential "+c.ID, value, err, again)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func (a *Admin) CreateSecret(ctx context.Context, who grant.Caller, r api.Secret
 	}
 	fresh := vault.Secret{Name: r.Name, Aliases: aliases, Scope: scope.String(), Version: 1}
 	if claimed {
-		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, r.Value); err != nil {
+		if err := a.fitsProvider(claim.Provider, claim.Secret.Field, r.Value, "aivault secrets create --name "+shownRef(r.Name)+" --value-file FILE"); err != nil {
 			return api.Secret{}, err
 		}
 		fresh.Pin, fresh.Field = claim.Provider, claim.Secret.Field
@@ -180,7 +180,7 @@ func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field, tenant strin
 		return err
 	}
 	defer value.Wipe()
-	if err := a.fitsProvider(provider, field, value); err != nil {
+	if err := a.fitsProvider(provider, field, value, "aivault secrets rotate "+refOf(tx.State, s)+" --value-file FILE"); err != nil {
 		return err
 	}
 	return tx.Reseal(s, func(s *vault.Secret) { s.Pin, s.Field, s.PinTenant = provider, field, tenant })

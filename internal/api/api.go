@@ -183,7 +183,8 @@ type AvailableProvider struct {
 	Provider     string   `json:"provider"`
 	Title        string   `json:"title"`
 	Capabilities int      `json:"capabilities"`
-	Secrets      []string `json:"secrets"` // what to store for its usual login
+	Secrets      []string `json:"secrets"`        // what to store for its usual login
+	Login        bool     `json:"login,omitzero"` // it is a person's: aivault oauth login
 }
 
 // RegistryList is the answer of GET /aivault/registry. What GET
@@ -197,7 +198,8 @@ type RegistryProvider struct {
 	Provider     string   `json:"provider"`
 	Title        string   `json:"title"`
 	Capabilities int      `json:"capabilities"`
-	Secrets      []string `json:"secrets"` // what to store for its usual login; none: this version has no login of it yet
+	Secrets      []string `json:"secrets"`        // what to store for its usual login; none: this version has no login of it yet
+	Login        bool     `json:"login,omitzero"` // it is a person's: aivault oauth login
 }
 
 // CapabilityDetail is the answer of GET /aivault/capabilities/ID.

@@ -55,6 +55,14 @@ func newOAuth2(spec api.AuthSpec) (plan, error) {
 	if _, err := checkParams("oauth2.tokenParams", o.TokenParams); err != nil {
 		return nil, err
 	}
+	for _, own := range [...]string{"grant_type", "assertion", "refresh_token", "client_secret"} {
+		if _, twice := o.TokenParams[own]; twice {
+			return nil, invalid("oauth2.tokenParams", "name %q, which the grant sends itself", own)
+		}
+	}
+	if _, twice := o.TokenParams["scope"]; twice && len(o.Scopes) > 0 {
+		return nil, invalid("oauth2.tokenParams", "name %q, which stands beside scopes", "scope")
+	}
 	yields := o.Yields
 	if len(yields) == 0 {
 		yields = []string{"access_token"}

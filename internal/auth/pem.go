@@ -180,7 +180,7 @@ func encryptedBlock(b *pem.Block) bool {
 
 func encrypted(field, form string) error {
 	return api.Errorf(api.AuthFailed, "auth: the private key (%s) in field %q is encrypted, and no call can ask for its passphrase: store what openssl pkey makes of it", form, field).
-		WithHint("aivault secrets rotate NAME")
+		WithHint("store it decrypted: aivault secrets rotate NAME")
 }
 
 // PEMParts lists what of a value that is PEM tells the private key in it: the

@@ -164,7 +164,7 @@ func printable(field string, value []byte) error {
 // any of it.
 func unfit(field, why string) *api.Error {
 	return api.Errorf(api.AuthFailed, "auth: the secret for field %q %s", field, why).
-		WithHint("store it anew without that: aivault secrets rotate NAME")
+		WithHint("store the right value: aivault secrets rotate NAME")
 }
 
 // wipeAll overwrites what was rendered before something failed.

@@ -51,7 +51,7 @@ func (b *Broker) CapabilitiesBy(ctx context.Context, who grant.Caller, q api.Cap
 		if v.access.Everything() && !account && !v.waitsForHost(id) {
 			s := v.registry.Summary(id)
 			list.Available = append(list.Available, api.AvailableProvider{
-				Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...),
+				Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...), Login: s.ByLogin(),
 			})
 		}
 	}

@@ -52,7 +52,10 @@ func (n needs) list() []string {
 func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
 	var list []string
 	for _, name := range n.secrets {
-		list = append(list, "aivault secrets create --name "+name+scopeFlags(in))
+		if p != nil && p.ByLogin(name) && len(n.secrets) == 1 {
+			return []string{loginCommand(p, n.host, in)} // which names the host, too
+		}
+		list = append(list, storeCommand(p, name, in))
 	}
 	if n.host != "" {
 		cmd := "aivault credential create " + accountID(p.ID, in) + " --provider " + p.ID
@@ -62,6 +65,23 @@ func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
 		list = append(list, cmd+" "+n.host+scopeFlags(in))
 	}
 	return list
+}
+
+// storeCommand stores a secret of a provider by its name: what a person's
+// login leaves, by logging in.
+func storeCommand(p *registry.Provider, name string, in grant.Scope) string {
+	if p != nil && p.ByLogin(name) {
+		return loginCommand(p, HostFlag(p), in)
+	}
+	return "aivault secrets create --name " + name + scopeFlags(in)
+}
+
+func loginCommand(p *registry.Provider, host string, in grant.Scope) string {
+	cmd := "aivault oauth login " + p.ID + " --client-id ID"
+	if host != "" {
+		cmd += " " + host
+	}
+	return cmd + scopeFlags(in)
 }
 
 // accountID is an id for a scope's account at a provider. It tells nothing of

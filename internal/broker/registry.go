@@ -12,7 +12,7 @@ func (b *Broker) Registry() api.RegistryList {
 	for _, id := range r.Providers() {
 		s := r.Summary(id)
 		list.Providers = append(list.Providers, api.RegistryProvider{
-			Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...),
+			Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...), Login: s.ByLogin(),
 		})
 	}
 	return list

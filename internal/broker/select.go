@@ -189,7 +189,7 @@ func (c *credential) unfit(one *capability) error {
 	e := api.Errorf(api.CredentialNotFound, "credential %q %w %s", c.ID, errUnfit, one.id)
 	if one.provider.entry != nil && (one.only == "" || one.only == c.ID) {
 		if names := one.missing(c.Secrets); len(names) > 0 {
-			return e.WithHint("aivault secrets create --name %s", names[0])
+			return e.WithHint("%s", storeCommand(one.provider.entry, names[0], c.scope))
 		}
 	}
 	return e

@@ -111,7 +111,7 @@ func (o *Options) printCapabilities(l listFlags, list api.CapabilityList) error 
 	if len(list.Available) > 0 {
 		t := newTable("AVAILABLE", "CAPABILITIES", "STORE ITS SECRET WITH")
 		for _, p := range list.Available {
-			t.row(p.Provider, fmt.Sprint(p.Capabilities), storeCommand(p.Secrets))
+			t.row(p.Provider, fmt.Sprint(p.Capabilities), storeCommand(p))
 		}
 		tables = append(tables, t)
 	}
@@ -138,9 +138,13 @@ func capabilityState(c api.CapabilitySummary) string {
 	return "not ready"
 }
 
-func storeCommand(names []string) string {
-	if len(names) == 0 {
+func storeCommand(p api.AvailableProvider) string {
+	names := p.Secrets
+	switch {
+	case len(names) == 0:
 		return "not yet: no login of it is built"
+	case p.Login:
+		return "aivault oauth login " + p.Provider + " --client-id ID"
 	}
 	cmd := "aivault secrets create --name " + names[0]
 	if len(names) > 1 {

@@ -136,7 +136,7 @@ func newOAuthSetup(o *Options) *cobra.Command {
 			}
 			o.say("Compare the state that comes back with: %s", consent.State)
 			o.say("Exchange the code at: %s", consent.TokenEndpoint)
-			o.say("Store {\"client_id\":…,\"client_secret\":…,\"refresh_token\":…} as: aivault secrets create --name %s", consent.Secret)
+			o.say("Store as JSON client_id, client_secret and what it answers, refresh_token or access_token: aivault secrets create --name %s", consent.Secret)
 			return o.print([]byte(consent.URL + "\n"))
 		})
 	}

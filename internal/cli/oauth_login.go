@@ -143,6 +143,9 @@ func (o *Options) login(ctx context.Context, c *client.Client, f *loginFlags, r 
 	} else {
 		l, err = o.loginByDevice(ctx, c, l)
 	}
+	if e := api.AsError(err); err != nil && e.Code == api.UpstreamTimeout && e.Hint == "" {
+		err = e.WithHint("start again: aivault oauth login %s", r.Provider)
+	}
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ func CheckMaterial(spec api.AuthSpec, fields map[string]secret.Value) error {
 	}
 	c := &materialCheck{spec: spec.OAuth2}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		c.about = name
 		if err := c.field(name, fields[name]); err != nil {
 			return err
 		}
@@ -26,7 +27,10 @@ func CheckMaterial(spec api.AuthSpec, fields map[string]secret.Value) error {
 	return nil
 }
 
-type materialCheck struct{ spec *api.OAuth2Spec }
+type materialCheck struct {
+	spec  *api.OAuth2Spec
+	about string // the field that is looked at
+}
 
 // wants are the members that a grant needs, and what has them, in words.
 func (c *materialCheck) wants() (names []string, words shape) {
@@ -151,6 +155,9 @@ func (c *materialCheck) unfit(format string, args ...any) *api.Error {
 	case api.GrantJWTBearer:
 		return e.WithHint("store the JSON file that the provider gave for the account, as it is: --value-file FILE")
 	case api.GrantGitHubApp:
+		if c.about == "app_id" || c.about == "installation_id" {
+			return e.WithHint("store that alone, which is no secret: --value NUMBER")
+		}
 		return e.WithHint("store the file that GitHub gave for the app's private key, as it is: --value-file FILE.pem")
 	}
 	return e

@@ -49,16 +49,37 @@ func (p *Provider) AuthHeaders() []string {
 // firstSecrets names what to store for the provider's first login that this
 // version has; the others are ways for special cases.
 func (p *Provider) firstSecrets() []string {
-	for i := range p.Logins {
-		if l := &p.Logins[i]; l.NotYet == "" && !l.Dedicated {
-			var names []string
-			for _, f := range l.Fields() {
-				names = append(names, p.secretName(f))
+	for _, dedicated := range [...]bool{false, true} { // where all are dedicated, one of them
+		for i := range p.Logins {
+			if l := &p.Logins[i]; l.NotYet == "" && l.Dedicated == dedicated {
+				var names []string
+				for _, f := range l.Fields() {
+					names = append(names, p.secretName(f))
+				}
+				return names
 			}
-			return names
 		}
 	}
 	return nil
+}
+
+// ByLogin says whether the provider's usual login is a person's: what is to be
+// stored for it comes of aivault oauth login.
+func (s Summary) ByLogin() bool {
+	return len(s.First) == 1 && slices.ContainsFunc(s.Secrets, func(n SecretName) bool { return n.Name == s.First[0] && n.Field == loginField })
+}
+
+// loginField is the field of what a person's login leaves, by convention of
+// the provider files.
+const loginField = "oauth"
+
+// ByLogin says whether a secret, by its name, is what a person's login at the
+// provider leaves: aivault oauth login stores it.
+func (p *Provider) ByLogin(name string) bool {
+	return slices.ContainsFunc(p.Logins, func(l Login) bool {
+		o := l.OAuth2
+		return o != nil && l.NotYet == "" && o.AuthorizationEndpoint != "" && slices.Contains(o.Fields, loginField) && p.secretName(loginField) == name
+	})
 }
 
 func (p *Provider) secretName(field string) string {
