@@ -50,6 +50,13 @@ var operatorRequests = map[string]struct {
 	"POST /aivault/grants/reset":           {"", `{"uid":0}`, []string{"grant reset --uid 0"}},
 	"POST /aivault/grants/default":         {"", `{"default":"deny"}`, []string{"grant default deny", "grant default allow"}},
 	"GET /aivault/audit":                   {"", "", []string{"audit"}},
+	"GET /aivault/oauth":                   {"", "", []string{"oauth status"}},
+	"POST /aivault/oauth/setup": {"", `{"provider":"dropbox","clientId":"an-app","redirectUri":"https://example.com/"}`,
+		[]string{"oauth setup dropbox --client-id an-app --redirect-uri https://example.com/"}},
+	"POST /aivault/oauth/logins": {"", `{"provider":"dropbox","flow":"code","clientId":"an-app","redirectUri":"http://127.0.0.1:1/callback"}`,
+		[]string{"oauth login dropbox --client-id an-app --public-client --no-browser", "oauth login gitlab --device --client-id an-app --public-client"}},
+	"POST /aivault/oauth/logins/{ref}": {"/aivault/oauth/logins/a-login", `{"code":"a-code"}`, []string{"oauth login dropbox --client-id an-app --public-client --no-browser"}},
+	"DELETE /aivault/oauth/{ref}":      {"/aivault/oauth/openai", "", []string{"oauth logout openai"}},
 }
 
 // everyOperatorRouteIsRefused asks for each of the operator's routes by its
