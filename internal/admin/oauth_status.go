@@ -107,14 +107,17 @@ func (a *Admin) shownToken(snap *vault.Snapshot, key string, w *oauth.Want) api.
 			line.State = tokenExpired
 		}
 	}
-	if line.State == tokenGood {
-		return line
-	}
-	switch reusable := t != nil && t.Reusable && !t.Rotates; {
+	reusable := t != nil && t.Reusable && !t.Rotates
+	lost := line.GrantType == "refresh_token" && !reusable && a.vault.TokenAsked(snap, key, sources)
+	const why = "an answer of the token endpoint was lost, or could not be read, and with it, maybe, the refresh token"
+	switch {
+	case line.State == tokenGood && lost:
+		line.Why = "it is sent until it ends or is refused, and then somebody has to log in: " + why
+	case line.State == tokenGood:
 	case line.GrantType == "authorization_code" && t != nil:
 		line.State, line.Why = tokenLost, "the provider gives no refresh token"
-	case line.GrantType == "refresh_token" && !reusable && a.vault.TokenAsked(snap, key, sources):
-		line.State, line.Why = tokenLost, "an answer of the token endpoint was lost, and with it, maybe, the refresh token"
+	case lost:
+		line.State, line.Why = tokenLost, why
 	}
 	return line
 }

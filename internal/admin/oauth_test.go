@@ -667,3 +667,32 @@ func TestDeviceLoginAskedAtOnce(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// A token that is good and cannot be renewed is told as that.
+func TestStatusOfALostAnswer(t *testing.T) {
+	b := startBureau(t, standin.IDPOptions{Rotate: true})
+	b.login(t)
+	if got := b.statusOf(t)[0]; got.State != "good" || got.Why != "" {
+		t.Errorf("%+v", got)
+	}
+	token := b.state(t).Tokens[0]
+	lock, err := b.Vault.LockToken(background, token.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.Ask(token.Sources, token.Version); err != nil {
+		t.Fatal(err)
+	}
+	lock.Release() // killed
+	if got := b.statusOf(t)[0]; got.State != "good" || !strings.Contains(got.Why, "then somebody has to log in: an answer of the token endpoint was lost") {
+		t.Errorf("%+v", got)
+	}
+	b.later(2 * time.Hour)
+	if got := b.statusOf(t)[0]; got.State != "needs login" || !strings.HasPrefix(got.Why, "an answer of the token endpoint was lost") {
+		t.Errorf("%+v", got)
+	}
+	b.login(t, func(r *api.OAuthStart) { r.Replace = true })
+	if got := b.statusOf(t)[0]; got.State != "good" || got.Why != "" {
+		t.Errorf("%+v", got)
+	}
+}
