@@ -181,7 +181,8 @@ const (
 )
 
 // again sends a call once more that was answered 401, with another token, if
-// there is one and its body can be sent again; else the answer stands.
+// there is one and its body can be sent again; else the answer stands. Where
+// nobody but a person can get another one, the call fails and says so.
 func (b *Broker) again(ctx context.Context, p *plan, refused uint64, response *egress.Response, set *scrubSet) (*egress.Response, *scrubSet, error) {
 	if p.login.want == nil || response.Status != http.StatusUnauthorized {
 		return response, set, nil
@@ -189,7 +190,13 @@ func (b *Broker) again(ctx context.Context, p *plan, refused uint64, response *e
 	got, other, err := b.token(ctx, p, refused)
 	if err != nil {
 		p.note = "status 401, and no other token: " + api.AsError(err).Message
-		return response, set, nil
+		if renew := p.login.want.Renew; api.CodeOf(err) != api.OAuthRefreshFailed || renew == "" || api.AsError(err).Hint != renew {
+			return response, set, nil
+		}
+		p.note = "status 401"
+		_ = response.Body.Close()
+		set.release()
+		return nil, nil, err
 	}
 	defer got.Wipe()
 	if !p.rewind() {

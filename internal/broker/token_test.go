@@ -292,18 +292,27 @@ func TestARefusalIsHandedOn(t *testing.T) {
 	}
 	v.counts(t, standin.IDPCounts{Asked: 3, Given: 3, Refused: 4})
 	mustRefuse(t, v.Aivault, get("ident/all", "/things"), api.RateLimited)
-	// Where there is no other token, the refusal stands too.
+	// Where there is no other token for now, the refusal stands too; where
+	// only a person can get one, the call says so.
 	v = startIdentity(t, standin.IDPOptions{})
 	v.login(t)
 	mustInvoke(t, v.Aivault, get("ident/all", "/things"))
 	v.idp.Expire()
-	v.idp.Fail(1, 400, "application/json", `{"error":"invalid_grant"}`)
+	v.idp.Fail(1, 400, "application/json", `{"error":"temporarily_unavailable"}`)
 	answer, _, err := v.Invoke(get("ident/all", "/things"))
 	if err != nil || answer.Status != 401 {
 		t.Fatalf("%v, %v", answer, err)
 	}
 	finished := aivaulttest.Events(v.Records(t), "call.finished")
-	if last := fmt.Sprint(finished[len(finished)-1]["reason"]); last != "status 401, and no other token: id.ident.test gave no token: invalid_grant (status 400)" {
+	if last := fmt.Sprint(finished[len(finished)-1]["reason"]); last != "status 401, and no other token: id.ident.test gave no token: temporarily_unavailable (status 400)" {
+		t.Errorf("the log says %q", last)
+	}
+	v.idp.Fail(1, 400, "application/json", `{"error":"invalid_grant"}`)
+	if e := mustRefuse(t, v.Aivault, get("ident/all", "/things"), api.OAuthRefreshFailed); e.Hint != "aivault oauth login ident" {
+		t.Errorf("%v, hint %q", e, e.Hint)
+	}
+	finished = aivaulttest.Events(v.Records(t), "call.finished")
+	if last := fmt.Sprint(finished[len(finished)-1]["reason"]); !strings.HasSuffix(last, "; status 401") {
 		t.Errorf("the log says %q", last)
 	}
 }
