@@ -375,7 +375,7 @@ func TestLoggingInAgain(t *testing.T) {
 	first := b.login(t)
 	_, err := b.tryStart()
 	wants(t, "a second login", err, api.AlreadyExists, "FILES_OAUTH exists already")
-	if hintOf(err) != "aivault oauth login files --force replaces its value" {
+	if hintOf(err) != "aivault oauth login files --force" {
 		t.Error(hintOf(err))
 	}
 	again := b.login(t, func(r *api.OAuthStart) { r.Replace, r.ClientID, r.ClientSecret = true, "", secret.Value{} })
