@@ -93,12 +93,6 @@ func (a *Admin) wantsOf(c *vault.Credential) []oauth.Want {
 
 func (a *Admin) shownToken(snap *vault.Snapshot, key string, w *oauth.Want) api.OAuthToken {
 	line := api.OAuthToken{Provider: w.Provider, Credentials: []string{}, Secrets: slices.Compact(slices.Sorted(maps.Values(w.Secrets))), GrantType: grantOf(&w.Spec), State: tokenNone}
-	sources := map[string]uint64{}
-	for _, id := range line.Secrets {
-		if s := snap.Secret(id); s != nil {
-			sources[id] = s.Version
-		}
-	}
 	t := snap.Token(key)
 	if t != nil {
 		line.Account, line.OAuthScopes = t.Account, t.Scopes
@@ -107,8 +101,7 @@ func (a *Admin) shownToken(snap *vault.Snapshot, key string, w *oauth.Want) api.
 			line.State = tokenExpired
 		}
 	}
-	reusable := t != nil && t.Reusable && !t.Rotates
-	lost := line.GrantType == "refresh_token" && !reusable && a.vault.TokenAsked(snap, key, sources)
+	lost := a.oauth.Lost(snap, w)
 	const why = "an answer of the token endpoint was lost, or could not be read, and with it, maybe, the refresh token"
 	switch {
 	case line.State == tokenGood && lost:

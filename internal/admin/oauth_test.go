@@ -687,12 +687,19 @@ func TestStatusOfALostAnswer(t *testing.T) {
 	if got := b.statusOf(t)[0]; got.State != "good" || !strings.Contains(got.Why, "then somebody has to log in: an answer of the token endpoint was lost") {
 		t.Errorf("%+v", got)
 	}
+	lost := func() []api.Problem {
+		_, problems := b.Broker.Providers(background, op)
+		return slices.DeleteFunc(problems, func(p api.Problem) bool { return !strings.Contains(p.Why, "renewing its token") })
+	}
+	if got := lost(); len(got) != 1 || got[0].Hint != "aivault oauth login files" {
+		t.Errorf("the status says %+v", got)
+	}
 	b.later(2 * time.Hour)
 	if got := b.statusOf(t)[0]; got.State != "needs login" || !strings.HasPrefix(got.Why, "an answer of the token endpoint was lost") {
 		t.Errorf("%+v", got)
 	}
 	b.login(t, func(r *api.OAuthStart) { r.Replace = true })
-	if got := b.statusOf(t)[0]; got.State != "good" || got.Why != "" {
-		t.Errorf("%+v", got)
+	if got := b.statusOf(t)[0]; got.State != "good" || got.Why != "" || len(lost()) > 0 {
+		t.Errorf("%+v, %+v", got, lost())
 	}
 }

@@ -118,7 +118,7 @@ func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.Provide
 	if !who.Operator {
 		return v.providers(), []api.Problem{}
 	}
-	return v.providers(), v.problems()
+	return v.providers(), append(v.problems(), b.lostLogins(v)...)
 }
 
 func (v *viewer) providers() []api.ProviderStatus {

@@ -61,6 +61,28 @@ func (v *viewer) problems() []api.Problem {
 	return list
 }
 
+// lostLogins names the credentials whose tokens nobody but a person can renew.
+func (b *Broker) lostLogins(v *viewer) []api.Problem {
+	var list []api.Problem
+	for _, id := range slices.Sorted(maps.Keys(v.credentials)) {
+		c := v.credentials[id]
+		if c.check() != nil {
+			continue
+		}
+		logins := []login{c.own}
+		for _, l := range c.tokens {
+			logins = append(logins, l)
+		}
+		at := slices.IndexFunc(logins, func(l login) bool { return l.want != nil && b.tokens.Lost(v.snapshot, l.want) })
+		if at >= 0 {
+			list = append(list, api.Problem{
+				What: "credential " + id, Why: "what came of renewing its token is not known: it goes on until the token that it has ends", Hint: logins[at].want.Renew,
+			})
+		}
+	}
+	return list
+}
+
 // ofATenant says whether a secret is not for everyone.
 func ofATenant(s vault.Secret) bool { return s.ScopeOf() != grant.Global }
 
