@@ -5,6 +5,7 @@ package main_test
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 // Two hundred processes at once, by the daemon and by themselves, call with a
@@ -22,6 +23,7 @@ func TestSystemOneRefreshForAllProcesses(t *testing.T) {
 	for range 2 {
 		before := d.idp.Counts()
 		d.idp.Expire()
+		release := d.idp.Hold()
 		byDaemon := d.env
 		var all []*running
 		for i := range 200 {
@@ -31,6 +33,10 @@ func TestSystemOneRefreshForAllProcesses(t *testing.T) {
 			all = append(all, d.start("", "invoke", "gitlab/user-read"))
 		}
 		d.env = byDaemon
+		// The endpoint answers when all of them have had time to want the token.
+		d.idp.Await(before.Asked + 1)
+		time.Sleep(2 * time.Second)
+		release()
 		for _, r := range all {
 			d.ends(r, 0, "")
 		}
