@@ -10,7 +10,7 @@ import "moldable.sh/aivault/internal/secret"
 
 // Version is sent as Aivault-Api with every answer. It is raised by each
 // addition; nothing is ever taken away.
-const Version = 3
+const Version = 4
 
 // Header names of the daemon's own. An upstream's Aivault-* headers are
 // dropped, and a caller's are refused inside a request.
@@ -36,6 +36,10 @@ const (
 	RouteSecrets      = "/aivault/secrets"
 	RouteCredentials  = "/aivault/credentials"
 	RouteAudit        = "/aivault/audit"
+	RouteAuditExport  = "/aivault/audit/export"
+	RouteAuditFollow  = "/aivault/audit/follow"
+	RouteBackup       = "/aivault/backup"
+	RouteRestore      = "/aivault/restore"
 	RouteExplain      = "/aivault/explain"
 	RoutePolicies     = "/aivault/policies"
 	RouteBindings     = "/aivault/bindings"
@@ -92,6 +96,27 @@ type Status struct {
 	Providers []ProviderStatus `json:"providers"`
 	Problems  []Problem        `json:"problems"`
 	Strength  string           `json:"strength,omitzero"` // one line: how strong this installation is
+	Audit     *AuditStatus     `json:"audit,omitzero"`
+	Process   *ProcessStatus   `json:"process,omitzero"`
+}
+
+// AuditStatus describes the log. Key is there while the vault is open.
+type AuditStatus struct {
+	Key        string `json:"key,omitzero"` // verifier key of the checkpoints, as of golang.org/x/mod/sumdb/note
+	Durability string `json:"durability"`   // batch or sync
+	Records    uint64 `json:"records"`      // seq of the last one
+	Checkpoint uint64 `json:"checkpoint"`   // seq up to which the log is signed; 0: nothing is
+}
+
+// ProcessStatus is what really is in force in the process that answers, as the
+// kernel tells it: not what was asked for.
+type ProcessStatus struct {
+	Dumpable     bool   `json:"dumpable"`      // other processes of this user may read its memory
+	CoreDumps    bool   `json:"coreDumps"`     // a crash may write memory to disk
+	NoNewPrivs   bool   `json:"noNewPrivs"`    // it and its children can gain no rights by executing a file
+	LockedMemory bool   `json:"lockedMemory"`  // keys are in memory that is neither swapped nor dumped
+	CleanEnv     bool   `json:"cleanEnv"`      // its environment holds none but aivault's own variables
+	Note         string `json:"note,omitzero"` // why something is not in force
 }
 
 // VaultStatus tells where the vault is and whether it is open.

@@ -51,6 +51,11 @@ const (
 	LoginFinished     = "login.finished"
 	LoginRefused      = "login.refused"
 	LoggedOut         = "login.ended"
+	EchoRedacted      = "echo_redacted" // an upstream repeated a secret
+	LogRotated        = "log.rotated"   // the last line of a closed segment
+	LogPruned         = "log.pruned"    // segments older than is kept were removed
+	BackupMade        = "vault.backed_up"
+	VaultRestored     = "vault.restored" // a backup was put in the vault's place, or an old copy accepted
 )
 
 // Caller is how a record names who asked.
@@ -106,6 +111,8 @@ type Record struct {
 	Set        string      `json:"set,omitzero"`        // as which the capability was called
 	Binding    string      `json:"binding,omitzero"`    // that chose the credential
 	Grants     []string    `json:"grants,omitzero"`     // that permitted the call, at most MaxGrants
+	Session    string      `json:"session,omitzero"`    // of call.allowed: which process makes the call
+	Count      int         `json:"count,omitzero"`      // how many more equal refusals this record stands for
 }
 
 // Head is a position in the log: everything up to and including line Seq.
@@ -126,4 +133,8 @@ type Config struct {
 	// it a record is in the file before Append returns, and on disk within
 	// 50 ms.
 	Sync bool
+	// Tend says that this process compresses closed segments and removes those
+	// that are older than Retain: the daemon does, a CLI does not.
+	Tend   bool
+	Retain time.Duration // how long closed segments are kept; 0: for good
 }
