@@ -90,6 +90,8 @@ func (e *encoder) record(r *Record) {
 	if len(r.Grants) > 0 {
 		e.grants(r.Grants)
 	}
+	e.str(`,"session":`, r.Session)
+	e.num(`,"count":`, int64(r.Count))
 	e.b = append(e.b, '}')
 }
 
