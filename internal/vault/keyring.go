@@ -9,16 +9,17 @@ import (
 	"moldable.sh/aivault/internal/secret"
 )
 
-// keyring holds the two keys that one root key stands for. Snapshots share
-// it; when it is wiped, none of them opens anything any more.
+// keyring holds the keys that one root key stands for. Snapshots share it;
+// when it is wiped, none of them opens anything any more.
 type keyring struct {
 	vaultID string
 	wrapped string // the header's keyId and rootKey that these came from
 
-	mu    sync.RWMutex
-	dead  bool
-	state secret.Value
-	wrap  secret.Value
+	mu     sync.RWMutex
+	dead   bool
+	state  secret.Value
+	wrap   secret.Value
+	backup secret.Value // what the keys of backups are derived from
 }
 
 // newKeyring derives the keys and wipes root.
@@ -32,10 +33,14 @@ func newKeyring(h header, root secret.Value) (*keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keyring{vaultID: h.ID, wrapped: wrappedOf(h), state: secret.New(state), wrap: secret.New(wrap)}
+	backup, err := derive(root.Expose(), infoBackupKey)
+	if err != nil {
+		return nil, err
+	}
+	k := &keyring{vaultID: h.ID, wrapped: wrappedOf(h), state: secret.New(state), wrap: secret.New(wrap), backup: secret.New(backup)}
 	// After a rotation the calls that run may still open values by the old
 	// keys; these are wiped with the last of them.
-	runtime.AddCleanup(k, func(v [2]secret.Value) { v[0].Wipe(); v[1].Wipe() }, [2]secret.Value{k.state, k.wrap})
+	runtime.AddCleanup(k, func(v [3]secret.Value) { v[0].Wipe(); v[1].Wipe(); v[2].Wipe() }, [3]secret.Value{k.state, k.wrap, k.backup})
 	return k, nil
 }
 
@@ -96,6 +101,7 @@ func (k *keyring) wipe() {
 	k.dead = true
 	k.state.Wipe()
 	k.wrap.Wipe()
+	k.backup.Wipe()
 }
 
 // A sealing is what binds a value that is sealed under a data key of its own,

@@ -39,18 +39,10 @@ func (v *Vault) rotate(ctx context.Context, who *audit.Caller, r keysource.Reque
 		v.settleKeys(ctx, cfg, old)
 		return api.Errorf(api.Internal, "vault: make a root key: %w", err)
 	}
-	st := base.state.clone()
-	for i := range st.Secrets {
-		if err := base.keys.rewrap(v.cfg.Rand, keys, &st.Secrets[i]); err != nil {
-			v.settleKeys(ctx, cfg, old)
-			return v.unavailable("secret "+st.Secrets[i].ID, err)
-		}
-	}
-	for i := range st.Tokens {
-		if err := base.keys.rewrapToken(v.cfg.Rand, keys, &st.Tokens[i]); err != nil {
-			v.settleKeys(ctx, cfg, old)
-			return v.unavailable("token "+st.Tokens[i].Key, err)
-		}
+	st, err := v.rewrapped(base, keys)
+	if err != nil {
+		v.settleKeys(ctx, cfg, old)
+		return err
 	}
 	_, err = v.commit(ctx, log, change{base.gen, h, st, keys,
 		audit.Record{Event: audit.VaultRotated, Caller: who, Provider: key.Params.Provider}})
@@ -64,6 +56,22 @@ func (v *Vault) rotate(ctx context.Context, who *audit.Caller, r keysource.Reque
 	}
 	v.settleKeys(ctx, cfg, key.Params)
 	return nil
+}
+
+// rewrapped is s's state with every data key under other keys.
+func (v *Vault) rewrapped(s *Snapshot, to *keyring) (*State, error) {
+	st := s.state.clone()
+	for i := range st.Secrets {
+		if err := s.keys.rewrap(v.cfg.Rand, to, &st.Secrets[i]); err != nil {
+			return nil, v.unavailable("secret "+st.Secrets[i].ID, err)
+		}
+	}
+	for i := range st.Tokens {
+		if err := s.keys.rewrapToken(v.cfg.Rand, to, &st.Tokens[i]); err != nil {
+			return nil, v.unavailable("token "+st.Tokens[i].Key, err)
+		}
+	}
+	return st, nil
 }
 
 // prepareKey stores the next key. vault.lock is held, so that any other key

@@ -24,13 +24,15 @@ const (
 // The purposes that keys are derived for and that sealings are bound to.
 // docs/vault-format.md lists them; a new meaning takes a new name.
 const (
-	infoStateKey = "aivault v1 state key"
-	infoWrapKey  = "aivault v1 data key wrapping"
-	forRootKey   = "aivault root key"
-	forDataKey   = "aivault data key v1"
-	forValue     = "aivault value v1"
-	forTokenKey  = "aivault token data key v1"
-	forToken     = "aivault token v1"
+	infoStateKey  = "aivault v1 state key"
+	infoWrapKey   = "aivault v1 data key wrapping"
+	infoBackupKey = "aivault v1 backup"
+	forRootKey    = "aivault root key"
+	forDataKey    = "aivault data key v1"
+	forValue      = "aivault value v1"
+	forTokenKey   = "aivault token data key v1"
+	forToken      = "aivault token v1"
+	forBackupLog  = "aivault backup log v1"
 )
 
 var errWrongKey = errors.New("wrong key, or changed since it was sealed")
@@ -108,7 +110,7 @@ func unseal(key, sealed, context []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// derive makes one of the two keys that a root key stands for.
+// derive makes one of the keys that a root key stands for.
 func derive(root []byte, info string) ([]byte, error) {
 	return hkdf.Key(sha256.New, root, nil, info, chacha20poly1305.KeySize)
 }
