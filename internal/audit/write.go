@@ -11,6 +11,10 @@ import (
 // maxKeptBuffer is the largest write buffer that is kept for the next batch.
 const maxKeptBuffer = 256 << 10
 
+// errUncut says of records whose append failed that they may be in the log
+// nevertheless.
+var errUncut = errors.New("what was written of it could not be taken back")
+
 // write appends a batch, all of it or nothing. The leader calls it, with the
 // log's lock held.
 func (l *Log) write(batch []*pending) error {
@@ -42,7 +46,10 @@ func (l *Log) write(batch []*pending) error {
 		}
 		// Without the cut the next to append finds the lines and keeps them:
 		// too much in the log rather than too little.
-		return fmt.Errorf("audit: append: %w", errors.Join(err, l.file.Truncate(l.tail.offset)))
+		if cut := l.file.Truncate(l.tail.offset); cut != nil {
+			err = errors.Join(err, errUncut, cut)
+		}
+		return fmt.Errorf("audit: append: %w", err)
 	}
 	l.tail = end
 	return nil

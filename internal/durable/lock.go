@@ -58,18 +58,29 @@ func (l *Lock) Release() error {
 
 // SetContent writes into the locked file what there is to say about its holder.
 // It goes through the descriptor that holds the lock: a link or another file
-// that took its name since is left as it is.
+// that took its name since is left as it is. Who is killed in between leaves
+// the new content, and behind it what the old one had more.
 func (l *Lock) SetContent(b []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f == nil || l.f.f == nil {
 		return fs.ErrClosed
 	}
-	if err := l.f.f.Truncate(0); err != nil {
+	if _, err := l.f.f.WriteAt(b, 0); err != nil {
 		return err
 	}
-	_, err := l.f.f.WriteAt(b, 0)
-	return err
+	return l.f.f.Truncate(int64(len(b)))
+}
+
+// Sync puts the content on disk. That the file has its name there is for
+// SyncDir to see to.
+func (l *Lock) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.f == nil || l.f.f == nil {
+		return fs.ErrClosed
+	}
+	return l.f.f.Sync()
 }
 
 // LockFile is a lock for one who takes it again and again: it stays open
