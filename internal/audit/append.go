@@ -19,8 +19,9 @@ type pending struct {
 	body []byte // all of the line after atMs
 	head Head
 	err  error
-	lead bool      // under Log.mu: its caller was made the leader
-	wake chan bool // true: lead; false: head and err are set
+	job  func() error // what its caller does as the leader, instead of writing a record
+	lead bool         // under Log.mu: its caller was made the leader
+	wake chan bool    // true: lead; false: head and err are set
 }
 
 // Append adds one record. When it returns, the record is in the file; when it
@@ -51,16 +52,32 @@ func (l *Log) append(ctx context.Context, r *Record) (Head, error) {
 	}
 	p := l.pool.Get().(*pending)
 	defer l.pool.Put(p)
-	p.head, p.err, p.lead = Head{}, nil, false
+	p.head, p.err, p.job, p.lead = Head{}, nil, nil, false
 	var err error
 	if p.body, err = appendBody(p.body[:0], r); err != nil {
 		return Head{}, err
 	}
+	l.queueUp(ctx, p)
+	return p.head, p.err
+}
 
+// asLeader runs job with the log's lock held: nobody appends meanwhile.
+func (l *Log) asLeader(ctx context.Context, job func() error) error {
+	p := l.pool.Get().(*pending)
+	defer l.pool.Put(p)
+	p.head, p.err, p.job, p.lead = Head{}, nil, job, false
+	l.queueUp(ctx, p)
+	p.job = nil
+	return p.err
+}
+
+// queueUp returns when p is done.
+func (l *Log) queueUp(ctx context.Context, p *pending) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		return Head{}, fmt.Errorf("audit: append: %w", fs.ErrClosed)
+		p.err = fmt.Errorf("audit: append: %w", fs.ErrClosed)
+		return
 	}
 	l.inflight.Add(1)
 	defer l.inflight.Done()
@@ -72,7 +89,6 @@ func (l *Log) append(ctx context.Context, r *Record) (Head, error) {
 	if lead || l.wait(ctx, p) {
 		l.lead(ctx, p)
 	}
-	return p.head, p.err
 }
 
 // wait returns true when p's caller has to lead, false when p is done.
@@ -108,6 +124,18 @@ func (l *Log) handOver() {
 	}
 }
 
+// batchSize is how many of the queue one write takes: a job is done alone.
+// Called under l.mu.
+func (l *Log) batchSize() int {
+	most := min(len(l.queue), maxBatch)
+	for i, p := range l.queue[:most] {
+		if p.job != nil {
+			return max(i, 1)
+		}
+	}
+	return most
+}
+
 // lead writes the records that wait. p, the leader's own, is the first.
 func (l *Log) lead(ctx context.Context, p *pending) {
 	if l.crowd > 0 {
@@ -125,7 +153,7 @@ func (l *Log) lead(ctx context.Context, p *pending) {
 		return
 	}
 	l.mu.Lock()
-	n := min(len(l.queue), maxBatch)
+	n := l.batchSize()
 	l.batch = append(l.batch[:0], l.queue[:n]...)
 	l.queue = slices.Delete(l.queue, 0, n)
 	l.mu.Unlock()
@@ -133,7 +161,12 @@ func (l *Log) lead(ctx context.Context, p *pending) {
 	if n > 1 {
 		l.crowd = crowdFor
 	}
-	err := l.write(l.batch)
+	var err error
+	if p.job != nil {
+		err = p.job()
+	} else {
+		err = l.write(l.batch)
+	}
 	end := position{l.tail.seq, l.tail.offset}
 	if unlock := l.lock.Unlock(); err == nil && unlock != nil {
 		// The records are in the file. Closing gives the lock back for sure.
@@ -142,9 +175,10 @@ func (l *Log) lead(ctx context.Context, p *pending) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil {
-		l.written = end
+	if err == nil && p.job == nil {
+		l.written, l.news = end, true
 		l.arm()
+		l.armSigning()
 	}
 	p.err = err
 	for _, other := range l.batch[1:] {
