@@ -1,0 +1,86 @@
+package attack_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"moldable.sh/aivault/internal/attack"
+)
+
+// aivaultd builds this tree's daemon, as it is released.
+func aivaultd(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "aivaultd")
+	if text, err := exec.Command("go", "build", "-o", file, "moldable.sh/aivault/cmd/aivaultd").CombinedOutput(); err != nil {
+		t.Fatalf("build aivaultd: %v\n%s", err, text)
+	}
+	return file
+}
+
+// daemon starts one on a vault of its own, and stops it when t ends.
+func daemon(t testing.TB) (socket, agent string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "av") // a socket's path has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	vault := filepath.Join(dir, "vault")
+	socket, agent = filepath.Join(vault, "run", "aivaultd.sock"), filepath.Join(dir, "agent", "agent.sock")
+	cmd := exec.Command(aivaultd(t), "--agent-socket", agent)
+	cmd.Env = []string{"HOME=" + dir, "AIVAULT_DIR=" + vault, "AIVAULT_DISABLE_DISK_LOGS=1"}
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("the daemon: %v\n%s", err, text)
+		}
+		_ = log.Close()
+	})
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		a, err1 := net.Dial("unix", agent)
+		b, err2 := net.Dial("unix", socket)
+		if err1 == nil && err2 == nil {
+			_ = a.Close()
+			_ = b.Close()
+			return socket, agent
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the daemon does not answer: %v, %v", err1, err2)
+		}
+	}
+}
+
+// TestAttacks runs the table against a real daemon: each attack is refused, or
+// comes to nothing, and its twin is let through.
+func TestAttacks(t *testing.T) {
+	socket, agent := daemon(t)
+	_, err := attack.Run(context.Background(), attack.Config{
+		Socket: socket, AgentSocket: agent, Full: !testing.Short(),
+		Only: func(a *attack.Attack) bool { return !testing.Short() || !a.Long },
+		Ended: func(r attack.Result) {
+			t.Run(r.Class+"/"+r.ID, func(t *testing.T) {
+				for _, f := range r.Failures {
+					t.Error(f)
+				}
+				t.Logf("%s; %d variants, %d twins, %d ms", r.Outcome, r.Variants, r.Twins, r.DurationMs)
+			})
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
