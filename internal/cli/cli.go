@@ -52,9 +52,14 @@ type Options struct {
 // api.ExitInterrupted; a second one ends the process at once. readDev reads
 // the development variables in a build that knows them.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string, version string, readDev func([]string) (*daemon.Dev, error)) int {
+	daemon.Harden() // every command: a value may come in by a flag, a pipe or a prompt
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// Left to Go, these would print every stack with what its functions were
+	// called with.
+	ctx, quit := signal.NotifyContext(ctx, syscall.SIGQUIT, syscall.SIGABRT)
+	defer quit()
 	o := &Options{Stdin: stdin, Out: stdout, Err: stderr, Environ: environ, Clock: time.Now}
 	o.init()
 	if err := o.cleanse(args); err != nil {
@@ -81,11 +86,15 @@ func (o *Options) init() {
 // parsed fails later, in the commands that need it.
 func (o *Options) cleanse(args []string) error {
 	env, err := o.env()
-	if err != nil || !env.Disable && firstWord(args) != "demo" {
+	if err != nil || !env.Disable && !opensItself(firstWord(args)) {
 		return nil
 	}
 	return daemon.Cleanse(append(env.KeyNames(), namedVariables(args)...))
 }
+
+// opensItself says whether a command opens secrets in this process whatever
+// AIVAULTD_DISABLE says.
+func opensItself(command string) bool { return command == "demo" || command == "doctor" }
 
 // firstWord is the command that args name.
 func firstWord(args []string) string {

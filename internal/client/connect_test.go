@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -156,49 +157,47 @@ func TestAStartedDaemonInheritsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(inherited)
+	told := filepath.Join(cfg.Env.Home, "started")
+	if err := os.WriteFile(told, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	connect(t, cfg)
 	d, err := RunningDaemon(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proc := fmt.Sprintf("/proc/%d/", d.PID)
-	if cwd, err := os.Readlink(proc + "cwd"); err != nil || cwd != "/" {
-		t.Errorf("cwd is %q", cwd)
+	var s started
+	if b, err := os.ReadFile(told); err != nil || json.Unmarshal(b, &s) != nil || s.PID != d.PID {
+		t.Fatalf("the daemon tells nothing of its start: %q, %v", b, err)
 	}
-	for fd := range 3 {
-		if to, err := os.Readlink(fmt.Sprintf("%sfd/%d", proc, fd)); err != nil || to != "/dev/null" {
-			t.Errorf("descriptor %d is %q", fd, to)
+	if s.Cwd != "/" {
+		t.Errorf("cwd is %q", s.Cwd)
+	}
+	for _, fd := range []string{"0", "1", "2"} {
+		if s.Descriptors[fd] != "/dev/null" {
+			t.Errorf("descriptor %s is %q", fd, s.Descriptors[fd])
 		}
 	}
-	fds, err := os.ReadDir(proc + "fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, fd := range fds {
-		if to, _ := os.Readlink(proc + "fd/" + fd.Name()); to == leak.Name() {
-			t.Errorf("descriptor %s is %s", fd.Name(), to)
+	for fd, to := range s.Descriptors {
+		if to == leak.Name() {
+			t.Errorf("descriptor %s is %s", fd, to)
 		}
 	}
-	environ, err := os.ReadFile(proc + "environ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for kv := range strings.SplitSeq(strings.TrimRight(string(environ), "\x00"), "\x00") {
+	for kv := range strings.SplitSeq(strings.TrimRight(s.Environ, "\x00"), "\x00") {
 		name, _, _ := strings.Cut(kv, "=")
 		if !slices.Contains([]string{"HOME", "AIVAULTD_SOCKET_MODE", "AIVAULTD_SOCKET_DIR_MODE"}, name) {
 			t.Errorf("its environment has %q", kv)
 		}
 	}
-	stat, err := os.ReadFile(proc + "stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if fields[3] != fmt.Sprint(d.PID) {
+	if fields := strings.Fields(s.Stat[strings.LastIndexByte(s.Stat, ')')+1:]); fields[3] != fmt.Sprint(d.PID) {
 		t.Errorf("session %s of pid %d: not its own", fields[3], d.PID)
 	}
-	if args, err := os.ReadFile(proc + "cmdline"); err != nil || strings.Count(strings.TrimRight(string(args), "\x00"), "\x00") != 1 {
-		t.Errorf("arguments %q", args)
+	if len(s.Args) != 2 {
+		t.Errorf("arguments %q", s.Args)
+	}
+	// By then it is closed to other processes of this user.
+	if _, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", d.PID)); err == nil && os.Geteuid() != 0 {
+		t.Error("its environment can be read")
 	}
 }
 

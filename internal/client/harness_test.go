@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,11 +23,41 @@ import (
 // started as the client starts a daemon.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && (os.Args[1] == daemon.AutostartFlag || os.Args[1] == daemon.BackgroundFlag) {
+		tellStart()
 		os.Exit(daemon.Main(os.Args, "test", func([]string) (*daemon.Dev, error) { return nil, nil }, os.Stdout, os.Stderr))
 	}
 	// net/http lingers for half a second on a connection that it closed early,
 	// longer than goleak waits, and then ends by itself.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
+
+// started is what a process finds itself with, before the daemon in it closes
+// itself to others of its user.
+type started struct {
+	PID           int
+	Cwd           string
+	Descriptors   map[string]string
+	Environ, Stat string
+	Args          []string
+}
+
+// tellStart writes it into the file that a test made for it.
+func tellStart() {
+	f, err := os.OpenFile(filepath.Join(os.Getenv("HOME"), "started"), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	s := started{PID: os.Getpid(), Descriptors: map[string]string{}, Args: os.Args}
+	s.Cwd, _ = os.Readlink("/proc/self/cwd")
+	fds, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range fds {
+		s.Descriptors[fd.Name()], _ = os.Readlink("/proc/self/fd/" + fd.Name())
+	}
+	environ, _ := os.ReadFile("/proc/self/environ")
+	stat, _ := os.ReadFile("/proc/self/stat")
+	s.Environ, s.Stat = string(environ), string(stat)
+	_ = json.NewEncoder(f).Encode(s)
 }
 
 // short is a directory whose path leaves room for a socket's name.

@@ -91,7 +91,7 @@ func launch(ctx context.Context, cfg Config, file, kind string) error {
 		ExtraFiles:  []*os.File{w}, // standard input and outputs: /dev/null
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	err = cmd.Start()
+	err = daemon.WithoutRights(cmd.Start)
 	_ = w.Close()
 	if err != nil {
 		return failed(err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,9 +30,19 @@ import (
 // travel in a pipe that AIVAULT_KEY_FD announces to the second process.
 //
 // It also silences the standard library's logger, to which net/http writes
-// what an upstream sent after its answer: that may be an echo of a secret.
+// what an upstream sent after its answer: that may be an echo of a secret. And
+// the second process can gain no rights by executing a file, nor can what it
+// starts.
 func Cleanse(keyNames []string) error {
 	clean, keys, dirty := split(os.Environ(), keyNames)
+	// Rights are dropped by thread, and only a program that is executed has all
+	// of its threads so. Where they cannot be dropped, nothing would be had by
+	// starting again.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if !rightsDropped() && dropRights() {
+		dirty = true
+	}
 	if !dirty {
 		log.SetOutput(io.Discard)
 		return nil

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == cleanseRole {
 		os.Exit(cleanseAndTell())
 	}
+	if len(os.Args) > 1 && os.Args[1] == hardenRole {
+		os.Exit(hardenAndTell())
+	}
 	os.Exit(m.Run())
 }
 

@@ -85,7 +85,10 @@ func New(o Options) (*Instance, error) {
 		Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Quota: limits, Clock: o.Clock, Observe: b.Observe, OAuth: b.OAuth(),
 	})
 	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out, quota: limits}
-	i.Handler = server.New(server.Config{Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log})
+	i.Handler = server.New(server.Config{
+		Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log,
+		Process: func() *api.ProcessStatus { return processStatus(v.KeysLocked()) },
+	})
 	return i, nil
 }
 

@@ -34,6 +34,7 @@ it gets SIGTERM or SIGINT; then it finishes the calls that run.
 // Main is aivaultd: it returns the exit status. readDev reads the development
 // variables of a build that knows them, and is nil-safe for one that does not.
 func Main(args []string, version string, readDev func(environ []string) (*Dev, error), stdout, stderr io.Writer) int {
+	Harden()
 	cfg, done, err := parse(args[1:], stdout)
 	if err != nil {
 		return report(stderr, err)
@@ -78,7 +79,9 @@ func start(cfg *Config, version string, readDev func([]string) (*Dev, error), re
 	unix.Umask(0o077)
 	debug.SetGCPercent(gcPercent)
 	cfg.Env, cfg.Build, cfg.Ready = env, NewBuild(version, dev), ready.ok
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	// The last two would print every goroutine's stack with what the functions
+	// were called with, and end the process with calls under way.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt, syscall.SIGQUIT, syscall.SIGABRT)
 	defer stop()
 	signal.Ignore(syscall.SIGHUP) // the terminal it was started from may go
 	return Run(ctx, *cfg)

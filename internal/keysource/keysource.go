@@ -132,7 +132,11 @@ func Open(ctx context.Context, cfg Config, p Params, m Material) (secret.Value, 
 	if err := p.Check(); err != nil {
 		return secret.Value{}, err
 	}
-	return providers()[p.Provider].open(ctx, cfg, p, m)
+	kek, err := providers()[p.Provider].open(ctx, cfg, p, m)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return secret.NewLocked(kek.Expose()), nil
 }
 
 // NewKey is a KEK that is stored (where the provider stores it) beside the
@@ -159,7 +163,11 @@ func Prepare(ctx context.Context, cfg Config, r Request) (*NewKey, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	return providers()[r.Provider].prepare(ctx, cfg, r)
+	k, err := providers()[r.Provider].prepare(ctx, cfg, r)
+	if err == nil {
+		k.KEK = secret.NewLocked(k.KEK.Expose())
+	}
+	return k, err
 }
 
 // Check refuses a request that lacks what its provider needs or holds what

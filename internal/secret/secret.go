@@ -31,12 +31,15 @@ const MaxSize = 64 << 10
 // The bytes are held by a function, because reflection cannot look into one:
 // fmt calls no methods on the unexported fields of a struct, and with a verb
 // that does not fit (%s) it would print what a pointer to bytes points to.
-type Value struct{ open *func() []byte }
+type Value struct {
+	open  *func() []byte
+	pages *func(what int) bool // of one in locked memory
+}
 
 // New takes ownership of b: the caller must not use b afterwards.
 func New(b []byte) Value {
 	open := func() []byte { return b }
-	return Value{&open}
+	return Value{open: &open}
 }
 
 // FromString copies s into a Value. The string itself stays in memory until
@@ -71,6 +74,9 @@ func (v Value) Wipe() {
 	b := v.Expose()
 	clear(b)
 	runtime.KeepAlive(b)
+	if v.pages != nil {
+		(*v.pages)(unlock)
+	}
 }
 
 // String implements fmt.Stringer; it never returns the secret.

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net/http"
+	"strings"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
@@ -190,7 +190,10 @@ func (x *exchange) showStatus() error {
 		}
 		st.Problems = append(st.Problems, api.Problem{What: "vault", Why: e.Message, Hint: e.Hint})
 	}
-	st.Strength = strength(vs, cfg.Daemon)
+	if cfg.Process != nil {
+		st.Process = cfg.Process()
+	}
+	st.Strength = strength(vs, cfg.Daemon, st.Process)
 	return x.answer(st)
 }
 
@@ -205,7 +208,7 @@ func keyDetail(p keysource.Params) string {
 }
 
 // strength says in one line what keeps an agent from the keys here.
-func strength(vs vault.Status, d *api.DaemonStatus) string {
+func strength(vs vault.Status, d *api.DaemonStatus, p *api.ProcessStatus) string {
 	who := "agents that run as this user can reach what this user can reach"
 	switch {
 	case d == nil:
@@ -225,5 +228,28 @@ func strength(vs vault.Status, d *api.DaemonStatus) string {
 	case keysource.Passphrase:
 		key = "key from a passphrase that is stored nowhere"
 	}
-	return fmt.Sprintf("%s; %s", key, who)
+	return strings.Join(append([]string{key, who}, leftOpen(p)...), "; ")
+}
+
+// leftOpen says which of a process's guards are not in force.
+func leftOpen(p *api.ProcessStatus) []string {
+	if p == nil {
+		return nil
+	}
+	var all []string
+	for _, guard := range []struct {
+		missing bool
+		so      string
+	}{
+		{p.Dumpable, "other processes of this user can read this one's memory"},
+		{p.CoreDumps, "a crash can write its memory to disk"},
+		{!p.LockedMemory, "keys can be swapped to disk"},
+		{!p.NoNewPrivs, "what it starts can gain rights"},
+		{!p.CleanEnv, "its environment can steer it"},
+	} {
+		if guard.missing {
+			all = append(all, guard.so)
+		}
+	}
+	return all
 }

@@ -29,8 +29,10 @@ type Config struct {
 	Admin  *admin.Admin
 	Vault  *vault.Vault
 	Daemon *api.DaemonStatus // nil in-process
-	Busy   func(delta int)   // counts requests being served, may be nil
-	Log    *slog.Logger      // diagnostic log; nil: none
+	// Process says what protects this process now; nil: it is not shown.
+	Process func() *api.ProcessStatus
+	Busy    func(delta int) // counts requests being served, may be nil
+	Log     *slog.Logger    // diagnostic log; nil: none
 }
 
 // New makes the handler of every route in package api.

@@ -37,7 +37,7 @@ func newKeyring(h header, root secret.Value) (*keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keyring{vaultID: h.ID, wrapped: wrappedOf(h), state: secret.New(state), wrap: secret.New(wrap), backup: secret.New(backup)}
+	k := &keyring{vaultID: h.ID, wrapped: wrappedOf(h), state: secret.NewLocked(state), wrap: secret.NewLocked(wrap), backup: secret.NewLocked(backup)}
 	// After a rotation the calls that run may still open values by the old
 	// keys; these are wiped with the last of them.
 	runtime.AddCleanup(k, func(v [3]secret.Value) { v[0].Wipe(); v[1].Wipe(); v[2].Wipe() }, [3]secret.Value{k.state, k.wrap, k.backup})
@@ -58,7 +58,7 @@ func openKeyring(h header, kek secret.Value) (*keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newKeyring(h, secret.New(root))
+	return newKeyring(h, secret.NewLocked(root))
 }
 
 // makeKeyring makes a new root key for the vault and puts it, wrapped by kek,
@@ -74,7 +74,7 @@ func makeKeyring(rand io.Reader, h *header, kek secret.Value) (*keyring, error) 
 		return nil, err
 	}
 	h.RootKey = b64.EncodeToString(sealed)
-	return newKeyring(*h, secret.New(root))
+	return newKeyring(*h, secret.NewLocked(root))
 }
 
 // use calls fn with the keys, or fails when they were wiped.
