@@ -179,6 +179,7 @@ func (l *Log) lead(ctx context.Context, p *pending) {
 		l.written, l.news = end, true
 		l.arm()
 		l.armSigning()
+		l.wakeFollowers()
 	}
 	p.err = err
 	for _, other := range l.batch[1:] {

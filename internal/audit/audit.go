@@ -137,4 +137,14 @@ type Config struct {
 	// that are older than Retain: the daemon does, a CLI does not.
 	Tend   bool
 	Retain time.Duration // how long closed segments are kept; 0: for good
+	// TendFailed, when not nil, is told why a segment could not be compressed or
+	// removed. It is tried again.
+	TendFailed func(error)
+	// Keep says up to where the vault may still read: from that position on
+	// nothing is removed. Without it, and while it says the zero Head, nothing is.
+	Keep func() Head
+	// SegmentSize is how large a segment grows, in bytes, before another is
+	// begun; default 16 MiB.
+	SegmentSize int64
+	segmentAge  time.Duration // how old; default 30 days
 }

@@ -75,7 +75,7 @@ func (l *Log) Tail(n int) ([][]byte, error) {
 
 // tailOf appends a segment's lines to lines, the last one first, up to n.
 func tailOf(dir, name string, lines [][]byte, n int) ([][]byte, error) {
-	f, size, err := openToRead(dir, name)
+	f, size, err := openFromEnd(dir, name)
 	if err != nil {
 		return nil, err
 	}

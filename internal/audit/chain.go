@@ -32,6 +32,19 @@ type chain struct {
 	hash   [2 * sha256.Size]byte // hex
 	file   string
 	offset int64
+	closed bool  // line seq closes file
+	before place // while offset is 0: where line seq is
+}
+
+type place struct {
+	file   string
+	offset int64
+}
+
+// enter moves on to a segment, at its start.
+func (c *chain) enter(file string) {
+	c.before = place{c.file, c.offset}
+	c.file, c.offset, c.closed = file, 0, false
 }
 
 // genesis is the position before the first line of a vault's log.
@@ -50,7 +63,11 @@ func (c *chain) head() Head {
 	if c.seq == 0 {
 		return Head{}
 	}
-	return Head{Seq: c.seq, Hash: string(c.hash[:]), File: c.file, Offset: c.offset}
+	at := place{c.file, c.offset}
+	if c.offset == 0 && c.before.file != "" {
+		at = c.before
+	}
+	return Head{Seq: c.seq, Hash: string(c.hash[:]), File: at.file, Offset: at.offset}
 }
 
 // appendPrefix appends what the next line begins with.
@@ -145,9 +162,13 @@ func (c *chain) read(f io.ReaderAt, buf []byte, fn func(line []byte, at *chain) 
 
 // readLines follows the whole lines of data and returns what is after them.
 func (c *chain) readLines(data []byte, fn func(line []byte, at *chain) error) ([]byte, error) {
+	var last []byte
 	for {
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
+			if last != nil {
+				c.closed = closes(last)
+			}
 			return data, nil
 		}
 		if end >= MaxLine {
@@ -158,10 +179,11 @@ func (c *chain) readLines(data []byte, fn func(line []byte, at *chain) error) ([
 		}
 		if fn != nil {
 			if err := fn(data[:end], c); err != nil {
+				c.closed = closes(data[:end])
 				return nil, err
 			}
 		}
-		data = data[end+1:]
+		last, data = data[:end], data[end+1:]
 	}
 }
 

@@ -24,6 +24,8 @@ const (
 	prefixSeq  = `{"seq":`
 	prefixPrev = `,"prev":"`
 	prefixAt   = `","atMs":`
+
+	prefixEvent = `,"event":"` // after the time
 )
 
 // appendBody appends what of a line does not depend on its place in the log:

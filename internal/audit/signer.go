@@ -80,6 +80,7 @@ func (l *Log) SetSigner(key crypto.Signer) {
 	defer l.mu.Unlock()
 	l.signer = key
 	l.armSigning()
+	l.kick()
 }
 
 // canSign says whether there is a key now.

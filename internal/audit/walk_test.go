@@ -167,72 +167,104 @@ func TestWalkRefusesAForeignPosition(t *testing.T) {
 	}
 }
 
-// split turns the one segment into several, after the lines that cuts name:
-// the form in which a later version leaves a log.
-func split(t *testing.T, cfg Config, cuts ...int) {
+// segmented makes a log of segments with so many samples each; all but the
+// last are closed.
+func segmented(t testing.TB, cfg Config, samples ...int) {
 	t.Helper()
-	lines := bytes.SplitAfter(read(t, current(cfg)), []byte("\n"))
-	cuts = append(cuts, len(lines))
-	for i, start := 0, 0; i < len(cuts); i++ {
-		part := bytes.Join(lines[start:cuts[i]], nil)
-		if err := os.WriteFile(filepath.Join(cfg.Dir, segmentName(i+1)), part, 0o600); err != nil {
+	create(t, cfg).Close()
+	c := genesis(cfg.VaultID)
+	for i, n := range samples {
+		var text []byte
+		next := func(r Record) {
+			line := append(c.appendPrefix(nil), "1700000000000,"...)
+			line, err := appendBody(line, &r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.advance(line)
+			text = append(append(text, line...), '\n')
+		}
+		for range n {
+			next(sample(int(c.seq) + 1))
+		}
+		if i < len(samples)-1 {
+			next(Record{Event: LogRotated, RequestID: fmt.Sprint(c.seq + 1)})
+		}
+		if err := os.WriteFile(filepath.Join(cfg.Dir, segmentName(i+1)), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		start = cuts[i]
+		c.enter(segmentName(i + 2))
+	}
+}
+
+// pack compresses a closed segment.
+func pack(t testing.TB, cfg Config, n int) {
+	t.Helper()
+	if err := packSegment(t.Context(), cfg.Dir, segmentName(n)); err != nil {
+		t.Fatal(err)
 	}
 }
 
 func TestSeveralSegments(t *testing.T) {
-	for _, cuts := range [][]int{{4}, {4, 7}, {1, 2, 9}, {10}} {
-		cfg := config(t)
-		l := create(t, cfg)
-		add(t, l, 1, 10)
-		l.Close()
-		split(t, cfg, cuts...)
-		l = open(t, cfg)
-		h := add(t, l, 11, 11)
-		if h.Seq != 11 || h.File != segmentName(len(cuts)+1) {
-			t.Errorf("%v: appended at %+v", cuts, h)
-		}
-		var all []Head
-		if last, err := l.Walk(Head{}, func(_ []byte, at Head) error { all = append(all, at); return nil }); err != nil || last != h {
-			t.Errorf("%v: %+v, %v", cuts, last, err)
-		}
-		for _, from := range all {
-			if last, err := l.Walk(from, nil); err != nil || last != h {
-				t.Errorf("%v from %+v: %+v, %v", cuts, from, last, err)
+	for _, samples := range [][]int{{4, 6}, {4, 2, 3}, {1, 1, 6, 1}, {10, 0}, {3, 0, 0}} {
+		for packed := range samples { // that many, from the first on
+			name := fmt.Sprint(samples, packed)
+			cfg := config(t)
+			segmented(t, cfg, samples...)
+			for n := range packed {
+				pack(t, cfg, n+1)
 			}
-		}
-		for n := range 12 {
-			tail, err := l.Tail(n)
-			if err != nil || len(tail) != n {
-				t.Fatalf("%v: Tail(%d): %d, %v", cuts, n, len(tail), err)
+			last := len(samples) - 1 // lines that close
+			for _, n := range samples {
+				last += n
 			}
-			for i, line := range tail {
-				if got, err := ParseLine(line); err != nil || int(got.Seq) != 11-n+1+i {
-					t.Errorf("%v: Tail(%d)[%d] is line %d, %v", cuts, n, i, got.Seq, err)
+			l := open(t, cfg)
+			h := add(t, l, last+1, last+1)
+			if int(h.Seq) != last+1 || h.File != segmentName(len(samples)) {
+				t.Errorf("%s: appended at %+v", name, h)
+			}
+			var all []Head
+			if end, err := l.Walk(Head{}, func(_ []byte, at Head) error { all = append(all, at); return nil }); err != nil || end != h || len(all) != last+1 {
+				t.Errorf("%s: %+v, %v", name, end, err)
+			}
+			for _, from := range all {
+				if end, err := l.Walk(from, nil); err != nil || end != h {
+					t.Errorf("%s from %+v: %+v, %v", name, from, end, err)
 				}
+			}
+			if got, err := l.Find(Query{}); err != nil || len(got) != last+1 {
+				t.Errorf("%s: Find: %d, %v", name, len(got), err)
 			}
 		}
 	}
 }
 
 func TestSegmentsAreWatched(t *testing.T) {
-	for name, change := range map[string]func(cfg Config) error{
-		"this part of the log is missing": func(c Config) error { return os.Remove(filepath.Join(c.Dir, segmentName(2))) },
-		"has no newline":                  func(c Config) error { return os.WriteFile(filepath.Join(c.Dir, segmentName(1)), []byte("{"), 0o600) },
-		"stands in its place":             func(c Config) error { return os.Truncate(filepath.Join(c.Dir, segmentName(2)), 0) },
+	segment := func(c Config, n int) string { return filepath.Join(c.Dir, segmentName(n)) }
+	for _, c := range []struct {
+		name   string
+		change func(cfg Config) error
+		why    string
+	}{
+		{"removed", func(c Config) error { return os.Remove(segment(c, 2)) }, "this part of the log is missing"},
+		{"the last removed", func(c Config) error { return os.Remove(segment(c, 3)) }, "this part of the log is missing"},
+		{"a torn line for another", func(c Config) error { return os.WriteFile(segment(c, 1), []byte("{"), 0o600) }, "has no newline"},
+		{"emptied", func(c Config) error { return os.Truncate(segment(c, 2), 0) }, "was not closed"},
+		{"the closing line cut off", func(c Config) error { return cutLine(segment(c, 1)) }, "was not closed"},
+		{"bytes after the closing line", func(c Config) error { return addTo(segment(c, 1), "x") }, "something follows the line that closes"},
+		{"swapped", func(c Config) error {
+			return errors.Join(os.Rename(segment(c, 1), segment(c, 9)), os.Rename(segment(c, 2), segment(c, 1)), os.Rename(segment(c, 9), segment(c, 2)))
+		}, "stands in its place"},
 	} {
 		cfg := config(t)
-		l := create(t, cfg)
-		add(t, l, 1, 9)
-		split(t, cfg, 3, 6)
-		if err := change(cfg); err != nil {
+		segmented(t, cfg, 3, 3, 3)
+		l := open(t, cfg)
+		if err := c.change(cfg); err != nil {
 			t.Fatal(err)
 		}
 		var chain *ChainError
-		if _, err := l.Walk(Head{}, nil); !errors.As(err, &chain) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
+		if _, err := l.Walk(Head{}, nil); !errors.As(err, &chain) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	cfg := config(t)
@@ -244,9 +276,26 @@ func TestSegmentsAreWatched(t *testing.T) {
 	if _, err := Open(cfg); !errors.As(err, &chain) || chain.File != segmentName(1) {
 		t.Errorf("first segment missing: %v", err)
 	}
-	if _, err := Create(cfg); !errors.As(err, &chain) {
-		t.Errorf("Create over the rest of a log: %v", err)
+	if _, err := Create(cfg); err == nil {
+		t.Error("created over the rest of a log")
 	}
+}
+
+func cutLine(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b[:bytes.LastIndexByte(b[:len(b)-1], '\n')+1], 0o600)
+}
+
+func addTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
 }
 
 func TestSegmentNames(t *testing.T) {

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -26,7 +27,15 @@ func (l *Log) write(batch []*pending) error {
 	if err := l.catchUp(); err != nil {
 		return err
 	}
-	at, end := l.cfg.Clock().UnixMilli(), l.tail
+	at := l.cfg.Clock().UnixMilli()
+	if due, err := l.due(at); err != nil {
+		return err
+	} else if due {
+		if err := l.rotate(at); err != nil {
+			return err
+		}
+	}
+	end := l.tail
 	buf := l.buf[:0]
 	for _, p := range batch {
 		start := len(buf)
@@ -55,9 +64,26 @@ func (l *Log) write(batch []*pending) error {
 	return nil
 }
 
-// catchUp makes tail the end of the file, which others may have moved.
+// catchUp makes tail the end of the log, which others may have moved.
 func (l *Log) catchUp() error {
-	size, err := l.size()
+	for {
+		if err := l.catchUpHere(); err != nil || !l.tail.closed {
+			return err
+		}
+		if err := l.moveOn(); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUpHere makes tail the end of the segment that this process has open.
+func (l *Log) catchUpHere() error {
+	size, err := sizeOf(l.path, l.id)
+	removed := err
+	if errors.Is(err, errRemoved) {
+		// Others may have closed and compressed it since. It is still open here.
+		size, err = sizeOfFile(l.file)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -68,56 +94,71 @@ func (l *Log) catchUp() error {
 	case size < l.tail.offset:
 		return &ChainError{File: l.tail.file, Line: l.tail.seq, Why: "the log ends before it, though it was written"}
 	}
-	if size == l.tail.offset {
-		return nil
-	}
-	next := l.tail
-	if l.scan == nil {
-		l.scan = make([]byte, 2*MaxLine)
-	}
-	torn, err := next.read(l.file, l.scan, nil)
-	if err != nil {
-		return err
-	}
-	l.tail = next
-	if torn > 0 { // a killed writer's, never confirmed to anyone
-		if err := l.file.Truncate(next.offset); err != nil {
-			return fmt.Errorf("audit: cut off an unfinished line: %w", err)
+	if size > l.tail.offset {
+		next := l.tail
+		if l.scan == nil {
+			l.scan = make([]byte, 2*MaxLine)
 		}
+		torn, err := next.read(l.file, l.scan, nil)
+		if err != nil {
+			return err
+		}
+		l.tail = next
+		if torn > 0 && removed == nil { // a killed writer's, never confirmed to anyone
+			if err := l.file.Truncate(next.offset); err != nil {
+				return fmt.Errorf("audit: cut off an unfinished line: %w", err)
+			}
+		}
+	}
+	if removed != nil && !l.tail.closed {
+		return removed
 	}
 	return nil
 }
 
-// size looks the file up by its name: another one in its place would take
+// sizeOf looks a file up by its name: another one in its place would take
 // records that nobody reads.
-func (l *Log) size() (int64, error) {
+func sizeOf(path string, id fileID) (int64, error) {
 	var st syscall.Stat_t
-	err := syscall.Lstat(l.path, &st)
+	err := syscall.Lstat(path, &st)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return 0, fmt.Errorf("audit: the log %+q was removed while in use", l.path)
+		return 0, fmt.Errorf("audit: the log %+q %w", path, errRemoved)
 	case err != nil:
-		return 0, fmt.Errorf("audit: stat %+q: %w", l.path, err)
-	case idOf(&st) != l.id:
-		return 0, fmt.Errorf("audit: the log %+q was replaced while in use", l.path)
+		return 0, fmt.Errorf("audit: stat %+q: %w", path, err)
+	case idOf(&st) != id:
+		return 0, fmt.Errorf("audit: the log %+q was replaced while in use", path)
 	}
 	return st.Size, nil
 }
 
+func sizeOfFile(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("audit: stat log: %w", err)
+	}
+	return info.Size(), nil
+}
+
 // findTail reads the last line, once. What stands after it is left to
-// catchUp.
+// catchUpHere.
 func (l *Log) findTail(size int64) error {
-	if err := l.checkFirst(); err != nil {
+	start, err := l.checkFirst()
+	if err != nil {
 		return err
 	}
+	passed := l.tail.seq // by a process that slept; else 0
 	tail, err := lastOf(l.file, l.tail.file, size)
 	if err != nil {
 		return err
 	}
 	if tail.seq == 0 {
-		if tail, err = l.lastOfEarlier(); err != nil {
+		if tail, err = l.lastOfEarlier(start); err != nil {
 			return err
 		}
+	}
+	if tail.seq < passed {
+		return &ChainError{File: l.tail.file, Line: passed, Why: "the log ends before it, though it was written"}
 	}
 	l.tail, l.known = tail, true
 	end := position{tail.seq, tail.offset}
@@ -130,31 +171,35 @@ func (l *Log) findTail(size int64) error {
 	return nil
 }
 
-// checkFirst makes sure that the log is this vault's.
-func (l *Log) checkFirst() error {
-	f, size, err := openToRead(l.cfg.Dir, segmentName(1))
+// checkFirst makes sure that the log is this vault's, and returns the position
+// before its first line.
+func (l *Log) checkFirst() (chain, error) {
+	c, err := l.start(Head{})
 	if err != nil {
-		return err
+		return chain{}, err
+	}
+	f, size, err := openText(l.cfg.Dir, c.file)
+	if err != nil {
+		return chain{}, err
 	}
 	defer f.Close()
-	c := genesis(l.cfg.VaultID)
 	want := c.appendPrefix(nil)
 	got := make([]byte, len(want))
 	if size < int64(len(want)) {
-		return nil // no whole line is so short
+		return c, nil // no whole line is so short
 	}
 	if _, err := f.ReadAt(got, 0); err != nil {
-		return fmt.Errorf("audit: read log: %w", err)
+		return chain{}, fmt.Errorf("audit: read log: %w", err)
 	}
 	if string(got) != string(want) {
-		return c.broken("it does not begin this vault's log")
+		return chain{}, c.broken("it does not begin this vault's log")
 	}
-	return nil
+	return c, nil
 }
 
 // lastOf is the position after a segment's last whole line; its seq is 0 when
 // there is none.
-func lastOf(f *os.File, name string, size int64) (chain, error) {
+func lastOf(f io.ReaderAt, name string, size int64) (chain, error) {
 	c := chain{file: name}
 	torn, err := backward(f, name, size, func(line []byte) error {
 		seq, _, ok := parsePrefix(line)
@@ -163,6 +208,7 @@ func lastOf(f *os.File, name string, size int64) (chain, error) {
 		}
 		c.seq = seq
 		c.setHash(line)
+		c.closed = closes(line)
 		return errStop
 	})
 	if err != nil && !errors.Is(err, errStop) {
@@ -172,22 +218,28 @@ func lastOf(f *os.File, name string, size int64) (chain, error) {
 	return c, nil
 }
 
-// lastOfEarlier is the position at the start of an empty current segment.
-func (l *Log) lastOfEarlier() (chain, error) {
-	n := segmentNumber(l.tail.file)
-	if n == 1 {
-		return genesis(l.cfg.VaultID), nil
-	}
-	name := segmentName(n - 1)
-	f, size, err := openToRead(l.cfg.Dir, name)
+// lastIn is lastOf by a segment's name.
+func lastIn(dir, name string) (c chain, whole bool, err error) {
+	f, size, err := openFromEnd(dir, name)
 	if err != nil {
-		return chain{}, err
+		return chain{}, false, err
 	}
 	defer f.Close()
-	c, err := lastOf(f, name, size)
-	if err == nil && (c.seq == 0 || c.offset != size) {
-		err = &ChainError{File: name, Why: "it has no whole last line, though another part of the log follows"}
+	c, err = lastOf(f, name, size)
+	return c, c.offset == size, err
+}
+
+// lastOfEarlier is the position at the start of an empty current segment;
+// start is where the log begins.
+func (l *Log) lastOfEarlier(start chain) (chain, error) {
+	if start.file == l.tail.file {
+		return start, nil
 	}
-	c.file, c.offset = l.tail.file, 0
+	before := segmentName(segmentNumber(l.tail.file) - 1)
+	c, whole, err := lastIn(l.cfg.Dir, before)
+	if err == nil && (!c.closed || !whole) {
+		err = &ChainError{File: before, Why: "it was not closed, though another part of the log follows"}
+	}
+	c.enter(l.tail.file)
 	return c, err
 }
