@@ -28,11 +28,14 @@ var createdMark = []byte(`"event":"` + audit.VaultCreated + `"`)
 // was done to one (secret.*) or to several (secrets.*).
 var secretMark = []byte(`"event":"secret`)
 
+var restoredMark = []byte(`"event":"` + audit.VaultRestored + `"`)
+
 // ours are the entries that may lie in a vault directory before there is a
 // vault.
 func ours() []string {
 	return []string{"vault.lock", "store.lock", "unlock.lock", "daemon.lock", "locked", "run", "kek.key",
-		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, "audit"}
+		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, "audit",
+		"restore.lock", stagingName, restoringName}
 }
 
 func exists(path string) bool {

@@ -43,6 +43,9 @@ func (v *Vault) refresh(ctx context.Context, held bool) (*Snapshot, error) {
 
 // reopen is refresh whatever the marker says.
 func (v *Vault) reopen(ctx context.Context, held bool) (*Snapshot, error) {
+	if err := v.takeUp(held); err != nil {
+		return nil, err
+	}
 	for range maxRetries {
 		gen, err := v.store.Generation()
 		if s := v.current.Load(); err == nil && s != nil && s.gen == gen && s.keys.alive() {
@@ -164,7 +167,7 @@ func (v *Vault) open(ctx context.Context) (*Snapshot, error) {
 		return nil, v.unavailable("the state in vault.aiv", err)
 	}
 	s := newSnapshot(gen, v.seen.hash, len(line)+1+len(sealed), h, st, keys)
-	log, err := v.openLog(h.ID)
+	log, err := v.currentLog(h.ID)
 	if err != nil {
 		return nil, err
 	}

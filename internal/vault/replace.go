@@ -72,7 +72,8 @@ var errUsed = errors.New("has held a secret")
 // nothing, and returns the generation last committed.
 func neverUsed(log *audit.Log) (last uint64, err error) {
 	_, err = log.Walk(audit.Head{}, func(line []byte, _ audit.Head) error {
-		if bytes.Contains(line, secretMark) {
+		// What came before a log that begins with a restore, nobody knows.
+		if bytes.Contains(line, secretMark) || bytes.Contains(line, restoredMark) {
 			return errUsed
 		}
 		c, err := parseCommit(line)

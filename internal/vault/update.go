@@ -47,6 +47,9 @@ func (v *Vault) underLock(ctx context.Context, change func() error) error {
 		return err
 	}
 	defer release()
+	if err := v.takeUp(true); err != nil {
+		return err
+	}
 	return change()
 }
 

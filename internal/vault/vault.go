@@ -50,6 +50,7 @@ type Vault struct {
 	store  Store
 	marker marker
 	sleep  func(context.Context, time.Duration) error
+	step   func(name string) // tests: a restore's steps
 
 	current atomic.Pointer[Snapshot] // nil: not open
 	writing chan struct{}            // holds a token while a goroutine of this process has vault.lock
@@ -86,7 +87,7 @@ func New(cfg Config) *Vault {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	v := &Vault{cfg: cfg, store: cfg.Store, sleep: sleep, writing: make(chan struct{}, 1)}
+	v := &Vault{cfg: cfg, store: cfg.Store, sleep: sleep, step: func(string) {}, writing: make(chan struct{}, 1)}
 	v.marker.path = v.path("locked")
 	if v.store == nil {
 		v.store = NewFileStore(v.path("vault.aiv"), v.path("store.lock"))
