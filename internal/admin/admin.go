@@ -86,12 +86,10 @@ func (a *Admin) allow(ctx context.Context, who grant.Caller, what string) error 
 	if who.Operator {
 		return nil
 	}
-	if log, err := a.vault.Audit(ctx); err == nil {
-		_, _ = log.Append(context.WithoutCancel(ctx), audit.Record{
-			Event: audit.OperatorRefused, RequestID: rand.Text(), Caller: audit.CallerOf(who),
-			Code: string(api.OperatorRequired), Reason: what,
-		})
-	}
+	_ = a.vault.Desk().Refuse(ctx, nil, audit.Record{
+		Event: audit.OperatorRefused, RequestID: rand.Text(), Caller: audit.CallerOf(who),
+		Object: what, Code: string(api.OperatorRequired),
+	})
 	return api.Errorf(api.OperatorRequired, "only the vault's operator may do this")
 }
 

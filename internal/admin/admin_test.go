@@ -151,12 +151,21 @@ func TestOnlyTheOperatorChangesAnything(t *testing.T) {
 	}
 	_, err := a.Policy(background, agent, "openai/models")
 	wants(t, "one policy", err, api.OperatorRequired, "operator")
+	v.Vault.Desk().Close() // tells of equal refusals: some methods belong to one command
 	refused := aivaulttest.Events(v.Records(t), "operator.refused")
-	if len(refused) != len(attempts)+1 {
-		t.Errorf("%d of %d attempts are in the log", len(refused), len(attempts))
+	inLog := 0
+	for _, r := range refused {
+		if n, more := r["count"].(float64); more {
+			inLog += int(n)
+		} else {
+			inLog++
+		}
+	}
+	if inLog != len(attempts)+1 {
+		t.Errorf("%d of %d attempts are in the log", inLog, len(attempts)+1)
 	}
 	for _, r := range refused {
-		what, _ := r["reason"].(string)
+		what, _ := r["object"].(string)
 		if attempts[what] == nil {
 			t.Errorf("the log names %q", what)
 		}

@@ -248,7 +248,7 @@ var errClosed = errors.New("broker: read of a closed answer")
 func (a *answerBody) finish(o outcome) {
 	o.status, o.bytes, o.sent = a.response.Status, a.bytes, a.response.SentBytes()
 	o.redactions = a.redactions + a.scrubbed.Redactions() + a.plan.signed.end()
-	if err := a.broker.finish(a.ctx, a.plan, o); err != nil {
+	if err := a.broker.finish(a.plan, o); err != nil {
 		a.end = err
 	}
 	_ = a.response.Body.Close()

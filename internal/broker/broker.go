@@ -57,6 +57,7 @@ type Broker struct {
 	running *running
 	current atomic.Pointer[index]
 	renew   sync.Mutex // held while current is replaced
+	session session
 }
 
 // New makes a Broker.
@@ -81,6 +82,7 @@ func New(cfg Config) *Broker {
 
 // Close wipes what the Broker keeps of secrets. No call may be running.
 func (b *Broker) Close() {
+	b.session.close()
 	if b.own != nil {
 		b.own.Close()
 	}

@@ -19,16 +19,16 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 	if _, err := b.decide(ctx, p); err != nil {
 		return nil, b.refuse(ctx, p, err)
 	}
-	if _, err := p.log.Append(ctx, p.allowed()); err != nil {
+	if err := b.allow(ctx, p); err != nil {
 		b.bodies.letGo(p)
-		return nil, api.Errorf(api.Internal, "the call was refused, because it could not be recorded: %w", err)
+		return nil, err
 	}
 	ctx, stop := b.begin(ctx, p)
 	answer, err := b.send(ctx, stop, p)
 	if err != nil {
 		err = causeOf(ctx, err)
 		stop()
-		return nil, b.finish(ctx, p, outcome{err: err})
+		return nil, b.finish(p, outcome{err: err})
 	}
 	return answer, nil
 }

@@ -515,7 +515,7 @@ func TestExplainTellsTheOperation(t *testing.T) {
 		t.Fatal(err)
 	}
 	none := start(t, aivaulttest.Options{Registry: r})
-	if e := explain(t, none, operator, post("graph/all", "/graphql", aMutation), egress.Body{}); !e.NoVault || failing(t, e) != "credential" || e.Checks[5].Detail != "graph/all-mutation" {
+	if e := explain(t, none, operator, post("graph/all", "/graphql", aMutation), egress.Body{}); !e.NoVault || failing(t, e) != "credential" || e.Checks[6].Detail != "graph/all-mutation" {
 		t.Errorf("%+v", e)
 	}
 }

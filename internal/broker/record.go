@@ -78,21 +78,16 @@ func (p *plan) allowed() audit.Record {
 
 // refuse records a refusal and returns the error that the caller gets. A
 // refusal that cannot be recorded is a refusal all the same; where there is
-// no vault there is no log.
+// no vault there is no log. A caller of whom the log takes no more hears that
+// instead.
 func (b *Broker) refuse(ctx context.Context, p *plan, err error) error {
 	b.bodies.letGo(p)
 	failure := api.AsError(err)
-	log := p.log
-	if log == nil {
-		found, missing := b.vault.Audit(ctx)
-		if missing != nil {
-			return failure
-		}
-		log = found
-	}
 	r := p.record(audit.CallRefused)
 	r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)
-	_, _ = log.Append(context.WithoutCancel(ctx), r)
+	if over := b.vault.Desk().Refuse(ctx, p.log, r); over != nil {
+		return over
+	}
 	return failure
 }
 
@@ -104,7 +99,7 @@ func (b *Broker) Refuse(ctx context.Context, who grant.Caller, err error) error 
 
 // finish records how an allowed call ended and returns the error that ends
 // it for the caller: the outcome's own, or that there is no record of it.
-func (b *Broker) finish(ctx context.Context, p *plan, o outcome) error {
+func (b *Broker) finish(p *plan, o outcome) error {
 	b.bodies.letGo(p)
 	r := p.record(audit.CallFinished)
 	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
@@ -114,13 +109,12 @@ func (b *Broker) finish(ctx context.Context, p *plan, o outcome) error {
 	if failure != nil {
 		r.Code, r.Reason = string(failure.Code), bounded(p.noted(failure.Message), 256)
 	}
-	// The record outlives the call that was cut short.
-	_, err := p.log.Append(context.WithoutCancel(ctx), r)
+	err := b.recordOutcome(p, r)
 	switch {
 	case failure != nil:
 		return failure
 	case err != nil:
-		return api.Errorf(api.Internal, "the outcome of the call could not be recorded: %w", err)
+		return unrecorded("the outcome of the call could not be recorded", err)
 	}
 	return nil
 }

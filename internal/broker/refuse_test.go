@@ -3,6 +3,7 @@ package broker_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
@@ -18,7 +19,9 @@ func with(c api.Call, headers ...string) api.Call {
 
 // What is refused reaches nobody, and is in the log.
 func TestARefusedCallReachesNothing(t *testing.T) {
-	v := start(t, aivaulttest.Options{})
+	// What is refused twice within a minute is one record.
+	now := time.Now()
+	v := start(t, aivaulttest.Options{Clock: func() time.Time { return now }})
 	v.Create(t, "OPENAI_API_KEY", "sk-test-0123456789")
 	acme(t, v, "acme-token-0123456789", api.AuthSpec{Type: "header", HeaderName: "X-Odd_Name"})
 	chat := post("openai/chat-completions", "/v1/chat/completions", `{}`)
@@ -60,6 +63,7 @@ func TestARefusedCallReachesNothing(t *testing.T) {
 		{"needs another secret", get("openai/codex-responses", "/responses"), api.CredentialNotFound},
 	}
 	for _, c := range cases {
+		now = now.Add(time.Minute)
 		_, _, err := v.Invoke(c.call)
 		if err == nil {
 			t.Errorf("%s: went out", c.name)

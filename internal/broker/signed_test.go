@@ -111,8 +111,8 @@ func TestAWSCalls(t *testing.T) {
 				}
 			}
 			if name == "three" {
-				used := len(v.Records(t)[len(v.Records(t))-2]["secrets"].([]any))
-				if used != 3 {
+				allowed := aivaulttest.Events(v.Records(t), "call.allowed")
+				if used := len(allowed[len(allowed)-1]["secrets"].([]any)); used != 3 {
 					t.Errorf("a call is recorded with %d secrets", used)
 				}
 			}

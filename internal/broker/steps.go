@@ -29,6 +29,8 @@ type plan struct {
 
 	index      *index
 	log        *audit.Log
+	session    *audit.Session
+	open       audit.OpenCall
 	timeout    time.Duration
 	context    grant.Scope
 	subject    subject
@@ -66,6 +68,7 @@ type step struct {
 var steps = [...]step{
 	{name: stepProcess, run: (*Broker).checkProcess, detail: (*plan).foundProcess},
 	{name: stepVault, run: (*Broker).openVault, detail: (*plan).foundVault},
+	{name: stepLog, run: (*Broker).checkLog, detail: (*plan).foundLog},
 	{name: stepRequest, run: (*Broker).readContext, detail: (*plan).foundContext},
 	{name: stepCapability, run: (*Broker).findTarget, detail: (*plan).foundTarget, other: true},
 	{name: stepCanonical, run: (*Broker).canonicalise, detail: (*plan).foundRequest},
@@ -87,6 +90,7 @@ var steps = [...]step{
 const (
 	stepProcess    = "process"
 	stepVault      = "vault"
+	stepLog        = "audit log"
 	stepRequest    = "request"
 	stepCapability = "capability"
 	stepCanonical  = "canonical request"
@@ -153,6 +157,11 @@ func (b *Broker) openVault(ctx context.Context, p *plan) (err error) {
 	}
 	p.log, err = b.vault.AuditOf(p.index.snapshot)
 	return err
+}
+
+// checkLog refuses a caller who has filled as much of the log as one may.
+func (b *Broker) checkLog(_ context.Context, p *plan) error {
+	return b.vault.Desk().Room(p.caller.UID)
 }
 
 func (b *Broker) readContext(_ context.Context, p *plan) (err error) {

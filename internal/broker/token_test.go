@@ -152,7 +152,7 @@ func TestACallWithAToken(t *testing.T) {
 		events = append(events, fmt.Sprint(r["event"]))
 		v.noTokens(t, fmt.Sprint(r))
 	}
-	if got := strings.Join(events, " "); !strings.HasSuffix(got, "call.allowed token.refreshed vault.committed call.finished call.allowed call.finished call.allowed call.finished") {
+	if got := strings.Join(events, " "); !strings.HasSuffix(got, "call.allowed token.refreshed vault.committed echo_redacted call.finished call.allowed echo_redacted call.finished call.allowed echo_redacted call.finished") {
 		t.Errorf("log = %s", got)
 	}
 	noneOnDisk(t, v.Aivault, append(v.idp.Tokens(), standin.IDPSecret)...)

@@ -14,6 +14,8 @@ func (p *plan) foundVault() string {
 	return fmt.Sprintf("unlocked, generation %d", p.index.snapshot.Generation())
 }
 
+func (p *plan) foundLog() string { return "has room for records of this user" }
+
 func (p *plan) foundContext() string {
 	text := "in scope " + p.context.String()
 	if p.timeout > 0 {

@@ -190,17 +190,11 @@ func (h *handler) recordRefusal(ctx context.Context, who grant.Caller, rt *route
 	if h.cfg.Vault == nil {
 		return
 	}
-	log, err := h.cfg.Vault.Audit(ctx)
-	if err != nil {
-		return // no vault: there is no log to write to
-	}
-	_, err = log.Append(ctx, audit.Record{
+	// Whatever becomes of the record, the answer is the same for everyone.
+	_ = h.cfg.Vault.Desk().Refuse(ctx, nil, audit.Record{
 		Event: audit.OperatorRefused, RequestID: rand.Text(), Caller: audit.CallerOf(who),
 		Object: rt.method + " " + rt.pattern, Code: string(api.OperatorRequired),
 	})
-	if err != nil {
-		h.cfg.Log.Error("a refusal could not be recorded", "route", rt.pattern, "uid", who.UID)
-	}
 }
 
 // browserHeader names a header that only a browser sends.

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
@@ -300,7 +302,11 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 
 // A call that cannot be read is a refused call, and in the log as one.
 func TestACallThatCannotBeReadIsRecorded(t *testing.T) {
-	v, s := start(t, aivaulttest.Options{}, aivaulttest.Agent())
+	// What is refused twice within a minute is one record.
+	var minutes atomic.Int64
+	from := time.Now()
+	clock := func() time.Time { return from.Add(time.Duration(minutes.Load()) * time.Minute) }
+	v, s := start(t, aivaulttest.Options{Clock: clock}, aivaulttest.Agent())
 	v.Create(t, "OPENAI_API_KEY", "sk-very-secret-value")
 	const call = `{"capability":"openai/models","request":{}}`
 	for i, c := range []struct {
@@ -318,6 +324,7 @@ func TestACallThatCannotBeReadIsRecorded(t *testing.T) {
 		if resp, body := s.send(t, "POST", api.RouteProxy, c.body, c.header...); resp.StatusCode < 400 {
 			t.Errorf("%s: %d %s", c.name, resp.StatusCode, body)
 		}
+		minutes.Add(1)
 		records := aivaulttest.Events(v.Records(t), "call.refused")
 		if len(records) != i+1 {
 			t.Fatalf("%s: the log has %d refused calls, want %d", c.name, len(records), i+1)

@@ -34,7 +34,7 @@ var restoredMark = []byte(`"event":"` + audit.VaultRestored + `"`)
 // vault.
 func ours() []string {
 	return []string{"vault.lock", "store.lock", "unlock.lock", "daemon.lock", "locked", "run", "kek.key",
-		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, "audit",
+		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, callsName, "audit",
 		"restore.lock", stagingName, restoringName}
 }
 

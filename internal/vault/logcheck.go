@@ -74,6 +74,14 @@ func (v *Vault) Audit(ctx context.Context) (*audit.Log, error) {
 // vault: it looks at no file when the log is open.
 func (v *Vault) AuditOf(s *Snapshot) (*audit.Log, error) { return v.openLog(s.header.ID) }
 
+// Desk records what callers are refused in the vault's log.
+func (v *Vault) Desk() *audit.Desk { return v.desk }
+
+// CallsDir is where processes that make calls say that they live.
+func (v *Vault) CallsDir() string { return v.path(callsName) }
+
+const callsName = "calls"
+
 // openLog returns the vault's log, and keeps it open.
 func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
 	v.logMu.Lock()
@@ -105,7 +113,19 @@ func (v *Vault) keepLog(log *audit.Log, vaultID string) {
 }
 
 func (v *Vault) logConfig(vaultID string) audit.Config {
-	return audit.Config{Dir: v.logDir(), VaultID: vaultID, Clock: v.cfg.Clock, Sync: v.cfg.AuditSync}
+	return audit.Config{
+		Dir: v.logDir(), VaultID: vaultID, Clock: v.cfg.Clock, Sync: v.cfg.AuditSync,
+		Tend: v.cfg.AuditTend, Retain: v.cfg.AuditRetain, TendFailed: v.cfg.AuditFailed, Keep: v.sealedHead,
+	}
+}
+
+// sealedHead is where the open vault's state says that the log stood: from
+// there an opening may check it. A vault that is not open cannot tell.
+func (v *Vault) sealedHead() audit.Head {
+	if s := v.current.Load(); s != nil {
+		return s.state.AuditHead
+	}
+	return audit.Head{}
 }
 
 func (v *Vault) errLog(err error) error {

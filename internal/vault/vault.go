@@ -34,10 +34,13 @@ type Config struct {
 	DefaultKeyFile string                 // of the file key provider
 	Dev            bool                   // made and opened only by builds with the tag aivault_dev
 	Argon2id       keysource.Argon2Params // zero: the product's; tests use less
-	AuditSync      bool
-	Clock          func() time.Time // default time.Now
-	Rand           io.Reader        // default crypto/rand
-	Store          Store            // default: the file vault.aiv in Dir
+	AuditSync      bool                   // every record is on disk before what it records happens
+	AuditTend      bool                   // this process compresses and removes closed parts of the log
+	AuditRetain    time.Duration          // how long they are kept; 0: for good
+	AuditFailed    func(error)            // told why that could not be done; may be nil
+	Clock          func() time.Time       // default time.Now
+	Rand           io.Reader              // default crypto/rand
+	Store          Store                  // default: the file vault.aiv in Dir
 }
 
 // Vault is one vault directory, whether or not there is a vault in it. Its
@@ -51,6 +54,7 @@ type Vault struct {
 	marker marker
 	sleep  func(context.Context, time.Duration) error
 	step   func(name string) // tests: a restore's steps
+	desk   *audit.Desk
 
 	current atomic.Pointer[Snapshot] // nil: not open
 	writing chan struct{}            // holds a token while a goroutine of this process has vault.lock
@@ -89,6 +93,7 @@ func New(cfg Config) *Vault {
 	}
 	v := &Vault{cfg: cfg, store: cfg.Store, sleep: sleep, step: func(string) {}, writing: make(chan struct{}, 1)}
 	v.marker.path = v.path("locked")
+	v.desk = audit.NewDesk(v.Audit, cfg.Clock)
 	if v.store == nil {
 		v.store = NewFileStore(v.path("vault.aiv"), v.path("store.lock"))
 	}
@@ -195,6 +200,7 @@ func (v *Vault) writeLock(ctx context.Context) (release func(), err error) {
 
 // Close forgets the keys and closes the log.
 func (v *Vault) Close() error {
+	v.desk.Close() // what it has to tell goes into the log
 	v.mu.Lock()
 	v.closed = true
 	v.dropKeys()
