@@ -7,9 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"html"
 	"math/rand/v2"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,28 +100,58 @@ func (k *soakKeys) leak(text []byte) string {
 	return ""
 }
 
-var escapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|&#[0-9]{1,7};|&#[xX][0-9A-Fa-f]{1,6};|&[a-z]{2,6};|\\[/"\\]`)
-
 // unescapeAll takes one layer of escapes of any kind away. It knows nothing of
 // how the product does that.
 func unescapeAll(text []byte) []byte {
 	if bytes.IndexAny(text, `%\&`) < 0 {
 		return text
 	}
-	return escapes.ReplaceAllFunc(text, func(e []byte) []byte {
-		s := string(e)
-		switch {
-		case s[0] == '%':
-			n, _ := strconv.ParseUint(s[1:], 16, 8)
-			return []byte{byte(n)}
-		case strings.HasPrefix(s, `\u`), strings.HasPrefix(s, `\x`):
-			n, _ := strconv.ParseUint(s[2:], 16, 32)
-			return []byte(string(rune(n)))
-		case s[0] == '\\':
-			return e[1:]
+	out := make([]byte, 0, len(text))
+	for len(text) > 0 {
+		r, n := unescape(text)
+		if n == 0 {
+			r, n = rune(text[0]), 1
 		}
-		return []byte(html.UnescapeString(s))
-	})
+		out = append(out, byte(r)) // values are ASCII
+		text = text[n:]
+	}
+	return out
+}
+
+// unescape reads the escape that text begins with; n is 0 where there is none.
+func unescape(text []byte) (r rune, n int) {
+	number := func(from, digits, base int) (rune, int) {
+		if len(text) < from+digits {
+			return 0, 0
+		}
+		v, err := strconv.ParseUint(string(text[from:from+digits]), base, 32)
+		if err != nil {
+			return 0, 0
+		}
+		return rune(v), from + digits
+	}
+	switch {
+	case text[0] == '%':
+		return number(1, 2, 16)
+	case bytes.HasPrefix(text, []byte(`\u`)):
+		return number(2, 4, 16)
+	case text[0] == '\\' && len(text) > 1 && strings.IndexByte(`/"\`, text[1]) >= 0:
+		return rune(text[1]), 2
+	case bytes.HasPrefix(text, []byte("&amp;")):
+		return '&', 5
+	case bytes.HasPrefix(text, []byte("&#")):
+		end := bytes.IndexByte(text[:min(len(text), 10)], ';')
+		from, base := 2, 10
+		if len(text) > 2 && text[2]|0x20 == 'x' {
+			from, base = 3, 16
+		}
+		if end > from {
+			if r, n := number(from, end-from, base); n > 0 {
+				return r, n + 1
+			}
+		}
+	}
+	return 0, 0
 }
 
 func (k *soakKey) value() string {

@@ -76,6 +76,7 @@ func TestSystemSoak(t *testing.T) {
 	}()
 	s.daemon.launch()
 	s.prepare()
+	s.start = time.Now()
 	var wg, faults sync.WaitGroup
 	for i := range soakWorkers {
 		wg.Go(func() { s.newWorker(i).run() })
@@ -99,7 +100,9 @@ func TestSystemSoak(t *testing.T) {
 	}
 	close(s.ended)
 	faults.Wait()
+	s.note("no more faults")
 	wg.Wait()
+	s.note("no more calls")
 	s.settle()
 	s.progress()
 	s.summary()
@@ -189,7 +192,11 @@ func (s *soak) clean(what string, text []byte) {
 
 // run runs the CLI, by the daemon or beside it, and checks what it says.
 func (s *soak) run(inProcess bool, after time.Duration, args ...string) (out string, exit int) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	limit := time.Minute
+	if after > 0 { // it is killed
+		limit = after
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.cli, args...)
 	cmd.Env = s.env
@@ -198,13 +205,11 @@ func (s *soak) run(inProcess bool, after time.Duration, args ...string) (out str
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.Dir = &stdout, &stderr, "/"
-	if after > 0 { // it is killed
-		defer time.AfterFunc(after, func() { _ = cmd.Process.Kill() }).Stop()
-	}
 	err := cmd.Run()
 	var ee *exec.ExitError
-	if err != nil && !errors.As(err, &ee) {
+	if err != nil && !errors.As(err, &ee) && after == 0 || cmd.ProcessState == nil {
 		s.fail("aivault %s: %v", args[0], err)
+		return "", -1
 	}
 	exit = cmd.ProcessState.ExitCode()
 	said := stdout.String() + stderr.String()
@@ -326,7 +331,7 @@ func (s *soak) bystand(r *rand.Rand) {
 			after = time.Duration(5+r.IntN(150)) * time.Millisecond
 		}
 		plan := soakPlan(r, "beside")
-		args := []string{"invoke", "acme/any", "--path", "/beside", "-H", "X-Soak: " + plan.Encode(), "--timeout", "5s"}
+		args := []string{"invoke", "acme/any", "--path", "/beside", "-X", "GET", "-H", "X-Soak: " + plan.Encode(), "--timeout", "5s"}
 		if r.IntN(3) == 0 {
 			args[1], args[3] = "openai/models", "/v1/models"
 		}
@@ -418,6 +423,7 @@ func (s *soak) verify() {
 // ones left, and compares what callers saw with what the log says.
 func (s *soak) settle() {
 	s.daemon.stop()
+	s.note("the daemon has left")
 	s.verify()
 	s.daemon.setClock(0)
 	s.daemon.launch()

@@ -150,14 +150,13 @@ func (w *soakWorker) upload(c net.Conn, call *api.Call) {
 // read takes the answer, perhaps slowly, perhaps not to its end, and looks for
 // secrets in all of it.
 func (w *soakWorker) read(c net.Conn) {
-	var wire bytes.Buffer
-	defer func() { w.s.clean("what a caller received", wire.Bytes()) }()
-	resp, err := http.ReadResponse(bufio.NewReader(io.TeeReader(c, &wire)), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		w.tell(soakEvent{})
 		return
 	}
 	defer resp.Body.Close()
+	w.s.clean("the header of an answer", headText(resp.Status, resp.Header))
 	dawdle, leave := w.r.IntN(10) == 0, -1
 	if w.r.IntN(12) == 0 {
 		leave = w.r.IntN(4096)
@@ -183,6 +182,7 @@ func (w *soakWorker) read(c net.Conn) {
 		}
 	}
 	w.s.clean("an answer's body", body.Bytes())
+	w.s.clean("an answer's trailer", headText("", resp.Trailer))
 	if !errors.Is(err, io.EOF) {
 		w.tell(soakEvent{})
 		return
@@ -218,6 +218,13 @@ func (w *soakWorker) read(c net.Conn) {
 	default:
 		w.tell(soakEvent{})
 	}
+}
+
+func headText(status string, h http.Header) []byte {
+	var b bytes.Buffer
+	b.WriteString(status + "\r\n")
+	_ = h.Write(&b)
+	return b.Bytes()
 }
 
 func (w *soakWorker) tell(e soakEvent) { w.s.ledger.tell(w.uid, e) }
