@@ -128,7 +128,8 @@ func (b *Broker) begin(ctx context.Context, p *plan) (context.Context, context.C
 	stop := context.CancelFunc(func() {})
 	if p.timeout > 0 {
 		// What the caller took for a body that a policy had to read counts.
-		ctx, stop = context.WithTimeoutCause(ctx, p.timeout-b.clock().Sub(p.started),
+		// No longer than it asked for, though, if the clock was set back meanwhile.
+		ctx, stop = context.WithTimeoutCause(ctx, p.timeout-max(0, b.clock().Sub(p.started)),
 			api.Errorf(api.UpstreamTimeout, "%s: no complete answer within %s", p.decision.Host, p.timeout))
 	}
 	ctx, end := context.WithCancelCause(ctx)
