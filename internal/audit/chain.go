@@ -12,9 +12,9 @@ import (
 
 // ChainError names the first line that does not follow.
 type ChainError struct {
-	File string
-	Line uint64 // seq that was expected there; 0: the file as a whole
-	Why  string
+	File string `json:"file"`
+	Line uint64 `json:"line,omitzero"` // seq that was expected there; of the checkpoints, the line of the file; 0: the file as a whole
+	Why  string `json:"why"`
 }
 
 // Error names segment and line; both are quoted or numbers.

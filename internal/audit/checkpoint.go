@@ -211,15 +211,15 @@ func bounded(s string) string { return s[:min(len(s), 200)] }
 // before. key may be nil: then the checkpoint is believed unsigned, as the log
 // itself is by who holds no key.
 func startOf(dir, vaultID string, first int, key ed25519.PublicKey) (chain, error) {
-	if first == 1 {
-		return genesis(vaultID), nil
-	}
 	var v note.Verifier
 	if key != nil {
 		var err error
 		if v, err = verifierOf(vaultID, key); err != nil {
 			return chain{}, err
 		}
+	}
+	if first == 1 {
+		return genesis(vaultID), nil
 	}
 	data, err := readCheckpoints(dir)
 	if err != nil {
@@ -230,6 +230,9 @@ func startOf(dir, vaultID string, first int, key ed25519.PublicKey) (chain, erro
 
 // startIn is startOf by the checkpoints in data; v may be nil.
 func startIn(data []byte, vaultID string, first int, v note.Verifier) (chain, error) {
+	if first == 1 {
+		return genesis(vaultID), nil
+	}
 	before := segmentName(first - 1)
 	var last *signedNote
 	eachNote(data, func(n signedNote, _ int) bool {

@@ -80,12 +80,16 @@ func (c *chain) walkWith(buf []byte, dir string, each func(line []byte, at *chai
 // next is the segment that follows the one that was read to its end, "" for
 // none.
 func (c *chain) next(dir string) (string, error) {
+	n := segmentNumber(c.file)
+	next := segmentName(n + 1)
 	names, err := segments(dir)
+	var gap *ChainError
+	if errors.As(err, &gap) && segmentNumber(gap.File) > n+1 {
+		return next, nil // a later one is missing, and missed when it is its turn
+	}
 	if err != nil {
 		return "", err
 	}
-	n := segmentNumber(c.file)
-	next := segmentName(n + 1)
 	switch last := segmentNumber(names[len(names)-1]); {
 	case last <= n && c.closed:
 		return "", missing(next)
