@@ -103,7 +103,7 @@ func (b *Broker) finish(p *plan, o outcome) error {
 	b.bodies.letGo(p)
 	r := p.record(audit.CallFinished)
 	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
-	r.DurationMs = b.clock().Sub(p.started).Milliseconds()
+	r.DurationMs = max(0, b.clock().Sub(p.started).Milliseconds())
 	r.Reason = bounded(p.noted(o.note), 256)
 	failure := api.AsError(o.err)
 	if failure != nil {
