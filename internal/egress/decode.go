@@ -11,13 +11,7 @@ import (
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
-)
-
-// A body that grows beyond freeSize may be at most maxRatio times what came
-// over the wire: a bomb is cut off, and no honest answer is that regular.
-const (
-	freeSize = 1 << 20
-	maxRatio = 200
+	"moldable.sh/aivault/internal/redact"
 )
 
 // decode sets up the undoing of the answer's compression. An encoding that
@@ -76,8 +70,8 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	}
 	n, err := u.inner.Read(p)
 	u.size += int64(n)
-	if u.size > freeSize && u.size/maxRatio > u.body.packed {
-		return 0, api.Errorf(api.ResponseTooLarge, "%s: its answer expands to more than %d times its size", u.body.call.pool.name, maxRatio)
+	if redact.Bomb(u.size, u.body.packed) {
+		return 0, api.Errorf(api.ResponseTooLarge, "%s: its answer expands to more than 200 times its size", u.body.call.pool.name)
 	}
 	if err == io.EOF {
 		// The trailer comes after the end of the wire, and bytes that no

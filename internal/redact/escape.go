@@ -6,9 +6,10 @@ import (
 )
 
 // maxUnit is the longest spelling of one character that is understood, in
-// bytes: an HTML number behind a spelling of its '&' behind one of its '\'.
+// bytes: an HTML number behind a spelling of its '&' behind one of its '\',
+// at the beginning of a further line of an event's data.
 const (
-	maxUnit    = 36
+	maxUnit    = 36 + len("\r\n"+dataField+" ")
 	maxNesting = 2  // escapes of an escape's introducer
 	maxDigits  = 8  // of an HTML number, leading zeros included
 	maxUnits   = 16 // readings of one position
@@ -31,11 +32,14 @@ type units struct {
 	more bool // there may be others: the text ends inside an escape
 }
 
-// at reads b[i], which introduces an escape or stands for itself. The literal
-// reading is the first.
+// at reads b[i], which is special. The literal reading is the first.
 func (us *units) at(b []byte, i int, eof bool) {
 	us.n, us.more = 0, false
 	us.add(b[i], i+1)
+	if endsLine(b[i]) {
+		us.line(b, i, eof)
+		return
+	}
 	us.escape(b[i], b, i+1, eof, maxNesting)
 }
 

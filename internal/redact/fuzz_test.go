@@ -15,7 +15,7 @@ import (
 // pattern at every position, byte for byte, reading escapes as the units of
 // escape.go do. It shares the patterns and the reading of one escape with the
 // scrubber, and nothing of filter, trie, walks, splits and hold-back.
-func oracle(text string, values ...string) (string, int) {
+func oracle(text string, events bool, values ...string) (string, int) {
 	b := []byte(text)
 	ends := make([]int, len(b)) // of the longest match from each start
 	var p patternMaker
@@ -25,8 +25,8 @@ func oracle(text string, values ...string) (string, int) {
 		}
 		p.each([]byte(v), func(pattern []byte, l last) {
 			for start := range b {
-				for _, end := range matchEnds(b, start, pattern) {
-					ends[start] = max(ends[start], lastEnd(b, end, l))
+				for _, end := range matchEnds(b, start, pattern, events) {
+					ends[start] = max(ends[start], lastEnd(b, end, l, events))
 				}
 			}
 		})
@@ -49,14 +49,14 @@ func oracle(text string, values ...string) (string, int) {
 }
 
 // matchEnds are all ends of pattern in b from start.
-func matchEnds(b []byte, start int, pattern []byte) []int {
+func matchEnds(b []byte, start int, pattern []byte, events bool) []int {
 	at := []int{start} // after the first k bytes of pattern
 	later := map[int][]int{0: at}
 	for k := range pattern {
 		positions := later[k]
 		slices.Sort(positions)
 		for _, pos := range slices.Compact(positions) {
-			for _, u := range readings(b, pos) {
+			for _, u := range readings(b, pos, events && pos > start) {
 				n := min(u.n, len(pattern)-k)
 				if bytes.Equal(u.b[:n], pattern[k:k+n]) {
 					later[k+n] = append(later[k+n], u.next)
@@ -67,11 +67,11 @@ func matchEnds(b []byte, start int, pattern []byte) []int {
 	return later[len(pattern)]
 }
 
-func readings(b []byte, pos int) []unit {
+func readings(b []byte, pos int, events bool) []unit {
 	var us units
 	switch {
 	case pos == len(b):
-	case introduces(b[pos]):
+	case special(b[pos], events):
 		us.at(b, pos, true)
 	default:
 		us.add(b[pos], pos+1)
@@ -80,12 +80,12 @@ func readings(b []byte, pos int) []unit {
 }
 
 // lastEnd is the end of the match whose pattern ends at end, 0 for none.
-func lastEnd(b []byte, end int, l last) int {
+func lastEnd(b []byte, end int, l last, events bool) int {
 	if l == 0 {
 		return end
 	}
 	best := 0
-	for _, u := range readings(b, end) {
+	for _, u := range readings(b, end, events) {
 		if l.accepts(u.b[0]) {
 			e, _ := paddingEnd(b, u.next, true)
 			best = max(best, e)
@@ -100,20 +100,22 @@ func FuzzStream(f *testing.F) {
 	for i, v := range shapes() {
 		for j, e := range encodings() {
 			if (i+j)%7 == 0 {
-				f.Add([]byte("x\\"+e.encode(rng, v)+"%"+v[:3]), v, "ABCDEFGH", uint64(i*100+j))
+				f.Add([]byte("x\\"+e.encode(rng, v)+"%"+v[:3]), v, "ABCDEFGH", j%2 == 0, uint64(i*100+j))
 			}
 		}
 	}
-	f.Add([]byte(honest), "sk-test1", "sk-test3", uint64(1))
-	f.Add([]byte("data: {\"a\":\"sk-te\\u0073t1\"}\n\n"), "sk-test1", "t1\"}\n\n[redacted]", uint64(2))
-	f.Add([]byte(`aaaa\\\\\u005c\\aaaaaaaa`), `\\\\\\\\`, "aaaaaaaa", uint64(3))
-	f.Fuzz(func(t *testing.T, text []byte, v, w string, seed uint64) {
+	f.Add([]byte(honest), "sk-test1", "sk-test3", false, uint64(1))
+	f.Add([]byte("data: {\"a\":\"sk-te\\u0073t1\"}\n\n"), "sk-test1", "t1\"}\n\n[redacted]", false, uint64(2))
+	f.Add([]byte(`aaaa\\\\\u005c\\aaaaaaaa`), `\\\\\\\\`, "aaaaaaaa", false, uint64(3))
+	f.Add([]byte("data: {\"a\":\"sk-t\ndata: est1\"}\r\ndata:\r\n"), "sk-test1", "}\ndata\"aa", true, uint64(4))
+	f.Add([]byte("data:sk\ndata:\ndata: -test1\r\ndata:  a\\u00\ndata: 61aa\rdata: aaaaa"), "sk\n-test1", "\naaaaaaaa", true, uint64(5))
+	f.Fuzz(func(t *testing.T, text []byte, v, w string, events bool, seed uint64) {
 		if len(text) > 2000 || len(v)+len(w) > 300 {
 			return
 		}
 		set := newSet(v, w)
-		want, count := oracle(string(text), v, w)
-		if got, n := set.String(string(text)); got != want || n != count {
+		want, count := oracle(string(text), events, v, w)
+		if got, n := set.String(string(text)); !events && (got != want || n != count) {
 			t.Fatalf("%q, %q in %q:\n got %q (%d)\nwant %q (%d)", v, w, text, got, n, want, count)
 		}
 		rng := rand.New(rand.NewPCG(seed, 1))
@@ -125,6 +127,9 @@ func FuzzStream(f *testing.F) {
 				rest = rest[n:]
 			}
 			r := set.Reader(&pieces{p: parts})
+			if events {
+				r = set.Events(&pieces{p: parts})
+			}
 			var got []byte
 			for {
 				buf := make([]byte, 1+rng.IntN(700))

@@ -51,6 +51,16 @@ func (p *patternMaker) each(value []byte, add func(pattern []byte, l last)) {
 	add(value, 0)
 
 	p.grow(2*len(value) + 16)
+	if bytes.IndexByte(value, ' ') >= 0 {
+		// As forms write it.
+		plus := p.dst[:len(value)]
+		for i, c := range value {
+			if plus[i] = c; c == ' ' {
+				plus[i] = '+'
+			}
+		}
+		add(plus, 0)
+	}
 	if isASCII(value) {
 		// In UTF-16 of either byte order, up to the NUL before or after.
 		wide := p.dst[:2*len(value)-1]

@@ -11,7 +11,11 @@
 // the value shares with what follows it is removed with it; of the one shared
 // with what stands before, at most four bits of the value's first byte stay.
 //
+// In an event stream, a value is found that is spread over the lines of one
+// event's data. A blank may be a plus, as in forms.
+//
 // Of a text that breaks off, what may be the beginning of a value is withheld.
+// A body that begins like gzip, zlib or zstd is looked into (packed.go).
 //
 // What is not found: values shorter than MinLength, the beginning of a value
 // at the regular end of a text, base64 with line breaks inside, values spread
@@ -123,6 +127,16 @@ func (s *Set) Reader(r io.Reader) *Reader {
 	rd := &Reader{set: s, r: r}
 	if s.ix != nil {
 		rd.sc = s.scanner()
+	}
+	return rd
+}
+
+// Events is Reader for an event stream (text/event-stream): it finds values
+// that are spread over the lines of one event's data, too.
+func (s *Set) Events(r io.Reader) *Reader {
+	rd := s.Reader(r)
+	if rd.sc != nil {
+		rd.sc.events = true
 	}
 	return rd
 }

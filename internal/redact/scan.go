@@ -20,6 +20,7 @@ type span struct{ start, end int }
 // positions count from the first byte that was not emitted yet.
 type scanner struct {
 	ix      *index
+	events  bool   // the text is an event stream
 	next    int    // where the next look at a raw window is due
 	esc     int    // escapes before it have been looked at
 	open    []walk // walks that the end of the text interrupted
@@ -33,7 +34,7 @@ type scanner struct {
 }
 
 func (s *scanner) reset() {
-	s.next, s.esc, s.covered = 0, 0, 0
+	s.next, s.esc, s.covered, s.events = 0, 0, 0, false
 	s.found = s.found[:0]
 	s.spare = append(s.spare, s.open...)
 	s.open = s.open[:0]
@@ -67,7 +68,7 @@ func (s *scanner) try(b []byte, start int, eof bool) (open bool) {
 		}
 	}
 	s.walk.begin(start)
-	if s.walk.run(s.ix, &s.units, b, eof) {
+	if s.walk.run(s.ix, &s.units, b, s.events, eof) {
 		return true
 	}
 	if s.walk.end >= 0 {
@@ -95,7 +96,7 @@ func (s *scanner) resume(b []byte, eof bool) {
 	keep := s.open[:0]
 	for i := range s.open {
 		w := s.open[i]
-		if w.run(s.ix, &s.units, b, eof) {
+		if w.run(s.ix, &s.units, b, s.events, eof) {
 			keep = append(keep, w)
 			continue
 		}
@@ -168,14 +169,14 @@ func nextWindow(ix *index, b []byte) int {
 // and is raw before it.
 func (s *scanner) escapes(b []byte, eof bool) {
 	undecided := len(b)
-	var at [3]int
-	introducers := [3]byte{'\\', '%', '&'}
-	for i, c := range introducers {
-		at[i] = indexFrom(b, s.esc, c)
+	var at [5]int
+	introducers := s.introducers()
+	for i := range len(introducers) {
+		at[i] = indexFrom(b, s.esc, introducers[i])
 	}
 	for {
 		k := 0
-		for i := range at {
+		for i := range len(introducers) {
 			if at[i] < at[k] {
 				k = i
 			}
@@ -190,6 +191,14 @@ func (s *scanner) escapes(b []byte, eof bool) {
 		at[k] = indexFrom(b, p+1, introducers[k])
 	}
 	s.esc = undecided
+}
+
+// introducers are the bytes that escapes looks for.
+func (s *scanner) introducers() string {
+	if s.events {
+		return "\\%&\r\n"
+	}
+	return "\\%&"
 }
 
 func indexFrom(b []byte, i int, c byte) int {
@@ -210,7 +219,7 @@ func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
 	if us.n == 1 {
 		return us.more
 	}
-	w := window{ix: s.ix, b: b, eof: eof, leaves: maxLeaves, more: us.more}
+	w := window{ix: s.ix, b: b, events: s.events, eof: eof, leaves: maxLeaves, more: us.more}
 	before := false
 	for i := 1; i < us.n; i++ { // 0 is the literal reading
 		u := &us.u[i]
@@ -243,8 +252,9 @@ func (s *scanner) ending(b []byte, eof bool) (hold int) {
 	// A look at i decides about the starts i-stride+1 to i.
 	from := max(0, len(b)-zoneLen-stride+1)
 	if near := max(0, len(b)-zoneLen*maxUnit); near < from {
-		for _, c := range [3]byte{'\\', '%', '&'} {
-			if i := bytes.IndexByte(b[near:], c); i >= 0 {
+		introducers := s.introducers()
+		for k := range len(introducers) {
+			if i := bytes.IndexByte(b[near:], introducers[k]); i >= 0 {
 				from = min(from, max(0, near+i-zoneLen+1))
 			}
 		}

@@ -4,6 +4,7 @@ package redact
 type window struct {
 	ix     *index
 	b      []byte
+	events bool
 	eof    bool
 	leaves int // that may still be looked up
 	hit    bool
@@ -33,7 +34,7 @@ func (w *window) from(pos int, v uint64, n int) {
 		case pos == len(w.b):
 			w.more = w.more || !w.eof
 			return
-		case introduces(w.b[pos]):
+		case special(w.b[pos], w.events):
 			var us units
 			us.at(w.b, pos, w.eof)
 			w.more = w.more || us.more
