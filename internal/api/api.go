@@ -161,6 +161,7 @@ type Problem struct {
 	What string `json:"what"` // e.g. "credential acme"
 	Why  string `json:"why"`
 	Hint string `json:"hint,omitzero"`
+	Soon bool   `json:"soon,omitzero"` // nothing fails for it yet
 }
 
 // CapabilityQuery chooses what GET /aivault/capabilities lists; the zero value

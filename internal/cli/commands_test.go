@@ -44,6 +44,7 @@ daemon start
 daemon status
 daemon stop
 demo
+doctor
 explain CALL
 grant (grants)
 grant add --capability --expires --group-id --group-name --rate-limit-per-minute --strict-scope --uid --user --workspace-id

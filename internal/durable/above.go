@@ -69,7 +69,7 @@ func checkParent(path string, info fs.FileInfo, euid int) error {
 		if euid != 0 && (!ok || int64(st.Uid) != int64(euid)) {
 			command = "sudo " + command // what is not ours is root's to change
 		}
-		return &PermissionError{path, why, command + " " + shellQuote(path)}
+		return &PermissionError{path, why, command + " " + ShellQuote(path)}
 	}
 	if !ok {
 		return refuse("has an owner that cannot be told", "ls -ld")

@@ -45,7 +45,7 @@ func checkInfo(path string, info fs.FileInfo, euid int) error {
 		if abs, err := filepath.Abs(path); err == nil {
 			path = abs
 		}
-		return &PermissionError{path, why, strings.Join(command, " ") + " " + shellQuote(path)}
+		return &PermissionError{path, why, strings.Join(command, " ") + " " + ShellQuote(path)}
 	}
 	mode := info.Mode()
 	switch {
@@ -74,9 +74,9 @@ func checkInfo(path string, info fs.FileInfo, euid int) error {
 	return refuse(fmt.Sprintf("can be read or changed by others (mode %04o)", mode.Perm()), "chmod 600")
 }
 
-// shellQuote makes one word for sh of s; a name with control or other unusual
+// ShellQuote makes one word for sh of s; a name with control or other unusual
 // characters is written so that bash and zsh read it and no terminal acts on it.
-func shellQuote(s string) string {
+func ShellQuote(s string) string {
 	plain, printable := s != "", true
 	for i := range len(s) {
 		c := s[i]

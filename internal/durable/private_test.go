@@ -119,7 +119,7 @@ func TestShellQuote(t *testing.T) {
 		"/é":                   `$'/\303\251'`,
 		"~/x":                  "'~/x'",
 	} {
-		if got := shellQuote(in); got != want {
+		if got := ShellQuote(in); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)
 		}
 	}

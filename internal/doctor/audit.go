@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/durable"
+	"moldable.sh/aivault/internal/vault"
+)
+
+// audit says whether the log is whole, and whether the key beside it is the
+// vault's.
+func (e *exam) audit() {
+	const id = "audit.chain"
+	if e.dir == "" || e.status.Vault.State == vault.None {
+		return
+	}
+	dir := e.inVault("audit")
+	key := ""
+	if e.status.Audit != nil {
+		key = e.status.Audit.Key
+	}
+	r, err := audit.Verify(audit.VerifyConfig{Dir: dir, Key: key})
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.add(id, Skipped, "the audit log cannot be read by this user", "")
+	case err != nil:
+		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), "aivault audit verify")
+	case r.Problem != nil:
+		e.add(id, Problem, fmt.Sprintf("the audit log: %v", r.Problem), "aivault audit verify")
+	case r.Checkpoints == 0:
+		e.add(id, OK, fmt.Sprintf("the audit log's %d records follow each other; none is signed yet", r.Records), "")
+	default:
+		e.add(id, OK, fmt.Sprintf("the audit log's %d records follow each other, and are signed up to record %d", r.Records, r.SignedSeq), "")
+	}
+	e.auditKey(filepath.Join(dir, "key.pub"), key)
+}
+
+// auditKey compares the public key that lies beside the log with the vault's.
+func (e *exam) auditKey(path, key string) {
+	const id = "audit.key"
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return // there is none yet
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	switch {
+	case err != nil:
+		e.add(id, Problem, fmt.Sprintf("%s cannot be read", path), "rm "+durable.ShellQuote(path)+" && aivault restart")
+	case key == "":
+		e.add(id, Skipped, "the log's public key: the vault's own is not known while it is "+e.status.Vault.State, "")
+	case strings.TrimSpace(string(b)) != key:
+		e.add(id, Problem, fmt.Sprintf("%s is not the key that this vault signs its log with", path), "rm "+durable.ShellQuote(path)+" && aivault restart")
+	default:
+		e.add(id, OK, "the public key beside the log is the vault's", "")
+	}
+}
