@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -25,17 +23,18 @@ const (
 	archiveCheckpoints = "checkpoints" // then the length of the checkpoints, and they
 	archiveSegment     = "segment"     // then the segment's number; its lines follow
 	archiveEnd         = "end"         // then seq and hash of the last line
-	// maxArchiveHead bounds what is read before the first line of the log: the
-	// closing checkpoints of some hundred thousand segments.
-	maxArchiveHead = 64 << 20
-	maxSegments    = 99_999_999
+	maxSegments        = 99_999_999
 )
 
-// The files beside the segments that are part of a log.
-const (
-	archivedKeyFile     = "key.pub"
-	archivedCheckpoints = "checkpoints"
-)
+// archivedFiles are the files beside the segments that are part of a log.
+func archivedFiles() []archivedFile {
+	return []archivedFile{{archiveKey, keyName, maxNote}, {archiveCheckpoints, checkpointsName, maxCheckpoints}}
+}
+
+type archivedFile struct {
+	word, name string
+	most       uint64 // bytes
+}
 
 // errArchive says that an archive was not made by Archive.
 var errArchive = errors.New("audit: the copy of the log is damaged")
@@ -45,15 +44,15 @@ var errArchive = errors.New("audit: the copy of the log is damaged")
 // not grow with the log. What is appended meanwhile is not part of it.
 func (l *Log) Archive(ctx context.Context, to Head, w io.Writer) error {
 	out := bufio.NewWriterSize(w, walkBuffer)
-	for _, part := range []struct{ word, file string }{{archiveKey, archivedKeyFile}, {archiveCheckpoints, archivedCheckpoints}} {
-		data, err := l.readBeside(part.file)
-		if err != nil {
+	for _, f := range archivedFiles() {
+		data, err := readBeside(l.cfg.Dir, f.name, int64(f.most))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if part.word == archiveCheckpoints {
+		if f.word == archiveCheckpoints {
 			data = notesUpTo(data, to.Seq)
 		}
-		fmt.Fprintf(out, "%s %d\n", part.word, len(data))
+		fmt.Fprintf(out, "%s %d\n", f.word, len(data))
 		_, _ = out.Write(data) // Flush tells
 	}
 	file := ""
@@ -87,45 +86,16 @@ func (l *Log) Archive(ctx context.Context, to Head, w io.Writer) error {
 	return out.Flush()
 }
 
-// readBeside reads a small file of the log; nothing where there is none.
-func (l *Log) readBeside(name string) ([]byte, error) {
-	f, err := openSegment(l.cfg.Dir, name, os.O_RDONLY)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxArchiveHead+1))
-	if len(data) > maxArchiveHead {
-		return nil, fmt.Errorf("audit: %+q is larger than it can be", name)
-	}
-	return data, err
-}
-
 // notesUpTo cuts off the checkpoints of lines after seq, which the copy does
 // not hold, and a torn last one.
 func notesUpTo(data []byte, seq uint64) []byte {
-	kept := 0
-	for at := 0; ; {
-		body := bytes.Index(data[at:], []byte("\n\n"))
-		if body < 0 {
-			return data[:kept]
+	rest := data
+	for {
+		n, after, ok := cutNote(rest)
+		if !ok || n.Head.Seq > seq {
+			return data[:len(data)-len(rest)]
 		}
-		signature := bytes.IndexByte(data[at+body+2:], '\n')
-		lines := bytes.SplitN(data[at:at+body], []byte("\n"), 3)
-		if signature < 0 || len(lines) < 3 {
-			return data[:kept]
-		}
-		if n, err := strconv.ParseUint(string(lines[1]), 10, 64); err != nil || n > seq {
-			return data[:kept]
-		}
-		at += body + 2 + signature + 1
-		if at < len(data) && data[at] == '\n' {
-			at++ // the empty line between two notes
-		}
-		kept = at
+		rest = after
 	}
 }
 
@@ -157,8 +127,8 @@ type extraction struct {
 }
 
 func (x *extraction) run(ctx context.Context) (Head, error) {
-	for _, part := range []struct{ word, file string }{{archiveKey, archivedKeyFile}, {archiveCheckpoints, archivedCheckpoints}} {
-		if err := x.beside(part.word, part.file); err != nil {
+	for _, f := range archivedFiles() {
+		if err := x.beside(f); err != nil {
 			return Head{}, err
 		}
 	}
@@ -212,20 +182,20 @@ func (x *extraction) line() (archived, error) {
 }
 
 // beside writes one of the files that lie beside the segments.
-func (x *extraction) beside(word, name string) error {
+func (x *extraction) beside(f archivedFile) error {
 	line, err := x.line()
 	if err != nil {
 		return err
 	}
-	length, ok := strings.CutPrefix(line.command, word+" ")
-	n, ok2 := parseDecimal(length, maxArchiveHead)
+	length, ok := strings.CutPrefix(line.command, f.word+" ")
+	n, ok2 := decimal(length, 0, f.most)
 	if !ok || !ok2 {
 		return errArchive
 	}
 	if n == 0 {
 		return nil
 	}
-	if err := x.create(name); err != nil {
+	if err := x.create(f.name); err != nil {
 		return err
 	}
 	if copied, err := io.CopyN(x.out, x.in, int64(n)); err != nil {
@@ -238,8 +208,8 @@ func (x *extraction) beside(word, name string) error {
 }
 
 func (x *extraction) segment(number string) error {
-	n, ok := parseDecimal(number, maxSegments)
-	if !ok || n == 0 {
+	n, ok := decimal(number, 1, maxSegments)
+	if !ok {
 		return errArchive
 	}
 	name := segmentName(int(n))
@@ -269,8 +239,8 @@ func (x *extraction) record(line []byte) error {
 // that nothing follows.
 func (x *extraction) end(rest string) (Head, error) {
 	seq, hash, _ := strings.Cut(rest, " ")
-	n, ok := parseDecimal(seq, 1<<63)
-	if !ok || n == 0 || n != x.at.seq || hash != string(x.at.hash[:]) || x.at.offset == 0 {
+	n, ok := decimal(seq, 1, 1<<64-1)
+	if !ok || n != x.at.seq || hash != string(x.at.hash[:]) || x.at.offset == 0 {
 		return Head{}, errArchive
 	}
 	if _, err := x.in.ReadByte(); !errors.Is(err, io.EOF) {
@@ -300,10 +270,4 @@ func (x *extraction) closeFile() error {
 	f := x.file
 	x.file = nil
 	return errors.Join(x.out.Flush(), f.Sync(), f.Close())
-}
-
-// parseDecimal reads a number in its one spelling, up to limit.
-func parseDecimal(s string, limit uint64) (uint64, bool) {
-	n, err := strconv.ParseUint(s, 10, 64)
-	return n, err == nil && n <= limit && strconv.FormatUint(n, 10) == s
 }

@@ -11,6 +11,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/durable"
 )
 
 // inPlace is what is found where a vault is to be restored.
@@ -98,16 +99,25 @@ func (v *Vault) findLog(id string, mark audit.Head, open *Snapshot) (f logFound,
 		})
 		err = errors.Join(err, log.Close())
 	}
-	var chain *audit.ChainError
-	switch {
-	case err == nil:
+	if err == nil {
 		f.ours = true // also when it is empty
-	case errors.As(err, &chain), errors.Is(err, errNewer), errors.Is(err, fs.ErrNotExist):
-		f.broken = err
-	default:
+		err = v.verifyLog(id)
+	}
+	if errors.As(err, new(*durable.PermissionError)) {
 		return f, v.errLog(err)
 	}
+	f.broken = err
 	return f, nil
+}
+
+// verifyLog holds the log against what was signed of it: one that was cut off
+// or written anew from some line on is whole in itself.
+func (v *Vault) verifyLog(id string) error {
+	report, err := audit.Verify(audit.VerifyConfig{Dir: v.logDir(), VaultID: id})
+	if err == nil && report.Problem != nil {
+		err = report.Problem
+	}
+	return err
 }
 
 // place decides what a backup does to what is in place. vault.lock is held.
@@ -375,14 +385,18 @@ func (c *changesSince) note(l audit.Line) {
 		c.name(l.Name)
 		return
 	}
-	for _, use := range l.Secrets {
-		if c.names != nil {
-			if s := c.names.Secret(use.ID); s != nil {
-				c.name(s.Name)
-				continue
-			}
+	ids := []string{l.Object}
+	if len(l.Secrets) > 0 {
+		ids = nil
+		for _, use := range l.Secrets {
+			ids = append(ids, use.ID)
 		}
-		c.name(use.ID)
+	}
+	for _, id := range ids {
+		if c.names != nil && c.names.Secret(id) != nil {
+			id = c.names.Secret(id).Name
+		}
+		c.name(id)
 	}
 }
 
