@@ -18,14 +18,10 @@ type certificate struct {
 // certified says why the client certificate that a login shows cannot be used
 // now. It is read once; the time is asked each time.
 func (c *credential) certified(l login) error {
-	fields := auth.CertificateFields(l.strategy)
-	if !hasAll(fields, c.has) || len(fields) == 0 {
-		return nil // what is missing is said elsewhere
+	known, fields := c.certificateOf(l)
+	if len(fields) == 0 {
+		return nil
 	}
-	read, _ := c.certificates.LoadOrStore(strings.Join(fields, " "), sync.OnceValue(func() certificate {
-		return c.readCertificate(l, fields)
-	}))
-	known := read.(func() certificate)()
 	err := known.err
 	if err == nil {
 		err = known.valid.Check(c.index.clock())
@@ -34,10 +30,30 @@ func (c *credential) certified(l login) error {
 		return nil // a call that opens the values will say so
 	}
 	unusable := api.Errorf(api.AuthFailed, "credential %q: %s", c.ID, strings.TrimPrefix(api.AsError(err).Message, "auth: "))
-	if s := c.index.snapshot.Secret(c.Secrets[fields[0]]); s != nil {
-		unusable.Hint = "aivault secrets rotate " + s.Name
-	}
+	unusable.Hint = c.rotation(fields[0])
 	return unusable
+}
+
+// rotation is the command that replaces what is in a field.
+func (c *credential) rotation(field string) string {
+	if s := c.index.snapshot.Secret(c.Secrets[field]); s != nil {
+		return "aivault secrets rotate " + s.Name
+	}
+	return ""
+}
+
+// certificateOf is the client certificate that a login shows, and the fields
+// that it is in: none where there is none, or something is missing, which is
+// said elsewhere.
+func (c *credential) certificateOf(l login) (certificate, []string) {
+	fields := auth.CertificateFields(l.strategy)
+	if !hasAll(fields, c.has) || len(fields) == 0 {
+		return certificate{}, nil
+	}
+	read, _ := c.certificates.LoadOrStore(strings.Join(fields, " "), sync.OnceValue(func() certificate {
+		return c.readCertificate(l, fields)
+	}))
+	return read.(func() certificate)(), fields
 }
 
 func (c *credential) readCertificate(l login, fields []string) certificate {

@@ -21,6 +21,8 @@ func (v *viewer) problems() []api.Problem {
 			add("credential "+id, api.AsError(err).Message, "aivault credential delete "+id)
 		} else if err := c.trouble(); err != nil {
 			add("credential "+id, api.AsError(err).Message, api.AsError(err).Hint)
+		} else {
+			list = append(list, c.ending(v.clock())...)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(v.capabilities)) {
