@@ -50,7 +50,7 @@ func (x *exchange) checkForm(rt *route) error {
 		return nil
 	}
 	kind, _, err := mediaType(r.Header)
-	if err != nil || kind != typeJSON && !(kind == typeParts && (r.URL.Path == api.RouteProxy || r.URL.Path == api.RouteExplain)) {
+	if err != nil || kind != typeJSON && !(kind == typeParts && (r.URL.Path == api.RouteProxy || r.URL.Path == api.RouteExplain || r.URL.Path == api.RouteRestore)) {
 		return api.Errorf(api.InvalidRequest, "the content type must be %s", typeJSON)
 	}
 	return nil

@@ -228,33 +228,44 @@ func (x *exchange) readCall(ctl *http.ResponseController) (call api.Call, body e
 	if kind == typeJSON {
 		return call, body, x.decode(&call, maxEnvelope, false)
 	}
-	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient))
-	whole := &tail{r: x.r.Body, want: []byte("--" + params["boundary"] + "--")}
-	parts := multipart.NewReader(whole, params["boundary"])
-	envelope, err := nextPart(parts, "envelope")
+	part, err := x.readParts(ctl, params["boundary"], &call, "body")
 	if err != nil {
-		return call, body, err
-	}
-	b, err := x.readBounded(envelope, -1, maxParted)
-	if err != nil {
-		return call, body, bodyError(err, maxParted)
-	}
-	if err := unmarshal(b, &call); err != nil {
 		return call, body, err
 	}
 	if call.Request.Body != nil {
 		return call, body, api.Errorf(api.InvalidRequest, "the call has two bodies: one in its envelope and one as a part")
 	}
-	part, err := nextPart(parts, "body")
-	if err != nil {
-		return call, body, err
-	}
 	length, err := declaredLength(part.Header)
 	if err != nil {
 		return call, body, err
 	}
-	x.body = newPartBody(part, parts, whole, ctl)
 	return call, egress.Body{Reader: x.body, Length: length}, nil
+}
+
+// readParts reads the envelope of a request that comes in parts into v, and
+// makes the part that follows it x.body.
+func (x *exchange) readParts(ctl *http.ResponseController, boundary string, v any, name string) (*multipart.Part, error) {
+	_ = ctl.SetReadDeadline(time.Now().Add(jsonPatient))
+	whole := &tail{r: x.r.Body, want: []byte("--" + boundary + "--")}
+	parts := multipart.NewReader(whole, boundary)
+	envelope, err := nextPart(parts, "envelope")
+	if err != nil {
+		return nil, err
+	}
+	b, err := x.readBounded(envelope, -1, maxParted)
+	defer clear(b) // it may hold a passphrase
+	if err != nil {
+		return nil, bodyError(err, maxParted)
+	}
+	if err := unmarshal(b, v); err != nil {
+		return nil, err
+	}
+	part, err := nextPart(parts, name)
+	if err != nil {
+		return nil, err
+	}
+	x.body = newPartBody(part, parts, whole, ctl)
+	return part, nil
 }
 
 func nextPart(parts *multipart.Reader, want string) (*multipart.Part, error) {
@@ -323,13 +334,13 @@ func (b *partBody) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	b.err = api.Errorf(api.InvalidRequest, "the call's body broke off")
+	b.err = api.Errorf(api.InvalidRequest, "the request's body broke off")
 	if err == io.EOF {
 		if b.atEnd() {
 			b.err = io.EOF
 			_ = b.ctl.SetReadDeadline(time.Time{})
 		} else {
-			b.err = api.Errorf(api.InvalidRequest, "the call's body does not end the request")
+			b.err = api.Errorf(api.InvalidRequest, "the body does not end the request")
 		}
 	}
 	return n, b.err

@@ -45,6 +45,8 @@ func (h *handler) table() []route {
 		{post, api.RouteUnlock, true, maybe(a.Unlock)},
 		{post, api.RouteLock, true, (*exchange).lock},
 		{post, api.RouteRotateMaster, true, change(a.RotateMaster)},
+		{post, api.RouteBackup, true, (*exchange).backup},
+		{post, api.RouteRestore, true, (*exchange).restore},
 
 		{get, api.RouteSecrets, true, list(a.Secrets)},
 		{post, api.RouteSecrets, true, change(a.CreateSecret)},

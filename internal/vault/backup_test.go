@@ -143,7 +143,7 @@ func TestRestoreElsewhere(t *testing.T) {
 			}
 		}
 		out := restore(t, x, backup, 0, pass(phrase))
-		if want := (Restored{From: mustSnapshot(t, v).Generation(), Reset: true}); out != want {
+		if want := (Restored{From: mustSnapshot(t, v).Generation(), Reset: true, Alone: phrase != ""}); out != want {
 			t.Errorf("restored %+v, want %+v", out, want)
 		}
 		wantSame(t, v, x)
@@ -242,7 +242,7 @@ func TestRestoreOlder(t *testing.T) {
 			t.Fatal("a refused restore changed the vault")
 		}
 		out := restore(t, v, backup, before, m)
-		if want := (Restored{From: before, Reset: true}); out != want {
+		if want := (Restored{From: before, Reset: true, Alone: phrase != ""}); out != want {
 			t.Errorf("restored %+v, want %+v", out, want)
 		}
 		x := wantWhole(t, cfg, m)

@@ -18,6 +18,7 @@ import (
 type Restored struct {
 	From     uint64 // generation that was put back or accepted
 	Reset    bool   // the vault is now another one than before
+	Alone    bool   // the backup had a passphrase of its own
 	MovedLog string // where the log that was in place is now, within the vault's directory
 	Notice   string // why nothing was changed
 }
@@ -214,4 +215,9 @@ func (in *incoming) hash() string { return in.head.DocumentHash }
 func (in *incoming) describe(rec *audit.Record, why string) {
 	rec.Event, rec.Object, rec.Hash, rec.Provider = audit.VaultRestored, in.head.ID, in.hash(), in.h.Key.Provider
 	rec.Reason = fmt.Sprintf("the backup of generation %d made at %s %s", in.head.Generation, in.madeAt(), why)
+}
+
+// restored is the answer of a restore that changes what is in place.
+func (in *incoming) restored() Restored {
+	return Restored{From: in.head.Generation, Reset: true, Alone: in.h.Generation != in.head.Generation}
 }

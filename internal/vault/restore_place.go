@@ -172,7 +172,8 @@ func (v *Vault) checkSame(p *inPlace, id string) error {
 // putBack puts the last committed document in place where it was lost or
 // damaged: nothing is older than the log says.
 func (v *Vault) putBack(ctx context.Context, rec audit.Record, in *incoming, p *inPlace) (Restored, error) {
-	out := Restored{From: in.head.Generation}
+	out := in.restored()
+	out.Reset = false
 	if p.open != nil && p.hash == in.hash() {
 		in.giveUp()
 		out.Notice = "the vault in place is the one of this backup; nothing was changed"
@@ -201,7 +202,7 @@ func (v *Vault) putBack(ctx context.Context, rec audit.Record, in *incoming, p *
 // goBack makes the state of an older document the next generation. The log,
 // which knows of all that came since, is kept.
 func (v *Vault) goBack(ctx context.Context, rec audit.Record, in *incoming, p *inPlace) (Restored, error) {
-	out := Restored{From: in.head.Generation, Reset: true}
+	out := in.restored()
 	log, err := v.openLog(in.h.ID)
 	if err != nil {
 		return out, err
@@ -269,7 +270,7 @@ func (p *inPlace) successor(h header) header {
 
 // bringAll puts log and document of a backup in place as they are.
 func (v *Vault) bringAll(ctx context.Context, rec audit.Record, in *incoming, s *staged) (Restored, error) {
-	out := Restored{From: in.head.Generation, Reset: true}
+	out := in.restored()
 	if _, err := s.log.AppendSync(context.WithoutCancel(ctx), rec); err != nil {
 		return out, v.unavailable("the new log:", err)
 	}
@@ -284,7 +285,7 @@ func (v *Vault) bringAll(ctx context.Context, rec audit.Record, in *incoming, s 
 // belong to it, as the next generation.
 func (v *Vault) bringBack(ctx context.Context, rec audit.Record, in *incoming, s *staged, p *inPlace) (Restored, error) {
 	in.describe(&rec, "was accepted; the log in place was "+p.log.fault()+" and is kept beside it")
-	out := Restored{From: in.head.Generation, Reset: true}
+	out := in.restored()
 	var err error
 	out.MovedLog, err = v.startOver(ctx, rec, s, p.successor(in.h), in.state.clone(), in.keys)
 	return out, err
