@@ -101,17 +101,14 @@ func makeNext(dir, name string) error {
 	return durable.SyncDir(dir) // of a killed rotation it may not be on disk
 }
 
-// moveOn goes from a closed segment, which it signs, to the one after it. The
-// leader calls it.
+// moveOn goes from a closed segment to the one after it, and signs the closed
+// one first. The leader calls it.
 func (l *Log) moveOn() error {
 	// All of it is on disk before anything follows, also what others wrote.
 	l.mu.Lock()
 	l.written = position{l.tail.seq, l.tail.offset}
 	l.mu.Unlock()
 	if err := l.sync(); err != nil {
-		return err
-	}
-	if _, err := l.signTail(); err != nil {
 		return err
 	}
 	next := segmentName(segmentNumber(l.tail.file) + 1)
@@ -121,6 +118,15 @@ func (l *Log) moveOn() error {
 	}
 	if err != nil {
 		return err
+	}
+	size, err := sizeOfFile(f)
+	if err == nil && size == 0 {
+		// Nobody went on yet. Where somebody did, and had no key, whoever signs
+		// next signs this end, too.
+		_, err = l.signTail()
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
 	c := l.tail
 	c.enter(next)
