@@ -189,12 +189,12 @@ func (l *soakLedger) match(uid uint32, events []soakEvent, calls []*soakCall) {
 		}
 		for ; next < len(calls) && !e.is(calls[next]); next++ {
 			if credit--; credit < 0 {
-				l.s.fail("uid %d: of its call %d it saw %+v, and the log says %+v", uid, i, e, *calls[next])
+				l.s.fail("uid %d: of its call %d it saw %+v, and the log says %+v (before: %+v, %s)", uid, i, e, *calls[next], events[max(0, i-4):i], tellCalls(calls[max(0, next-4):min(next+4, len(calls))]))
 				return
 			}
 		}
 		if next == len(calls) {
-			l.s.fail("uid %d: of its call %d it saw %+v, and the log says nothing", uid, i, e)
+			l.s.fail("uid %d: of its call %d it saw %+v, and the log says nothing (before: %+v, %s)", uid, i, e, events[max(0, i-4):i], tellCalls(calls[max(0, next-4):]))
 			return
 		}
 		next++
@@ -202,6 +202,14 @@ func (l *soakLedger) match(uid uint32, events []soakEvent, calls []*soakCall) {
 	if rest := len(calls) - next; rest > credit {
 		l.s.fail("uid %d: the log has %d calls more than it made", uid, rest-credit)
 	}
+}
+
+func tellCalls(calls []*soakCall) string {
+	var b strings.Builder
+	for _, c := range calls {
+		fmt.Fprintf(&b, "%+v ", *c)
+	}
+	return b.String()
 }
 
 // is says whether the log tells of what the caller saw. A failure that could

@@ -22,9 +22,10 @@ import (
 // A soakWorker is one caller, of a user of its own, who makes one call after
 // the other and remembers what came of each.
 type soakWorker struct {
-	s   *soak
-	uid uint32
-	r   *rand.Rand
+	s    *soak
+	uid  uint32
+	r    *rand.Rand
+	what string // the last call
 }
 
 func (s *soak) newWorker(i int) *soakWorker {
@@ -33,7 +34,12 @@ func (s *soak) newWorker(i int) *soakWorker {
 
 func (w *soakWorker) run() {
 	for w.s.pause(time.Duration(w.r.IntN(150)) * time.Millisecond) {
+		began := time.Now()
 		w.one()
+		if took := time.Since(began); took > 20*time.Second {
+			w.s.count("calls of more than 20 s")
+			w.s.note("uid %d: a call took %s: %s", w.uid, took.Round(time.Millisecond), w.what)
+		}
 	}
 }
 
@@ -54,6 +60,9 @@ func (w *soakWorker) one() {
 	if plan.Get("kind") == "never" || w.r.IntN(20) == 0 {
 		call.TimeoutMs = 200 + w.r.Int64N(2000)
 	}
+	defer func() {
+		w.what = fmt.Sprintf("%s %s %v, %d ms", call.Request.Method, call.Capability, plan, call.TimeoutMs)
+	}()
 	refused := false
 	switch n := w.r.IntN(100); {
 	case n < 40:
@@ -194,7 +203,8 @@ func (w *soakWorker) read(c net.Conn) {
 		} else {
 			w.s.count("broken")
 		}
-		w.tell(soakEvent{known: true, status: resp.StatusCode, bytes: int64(body.Len()), code: code})
+		// What could not be recorded at once is recorded later, as it was.
+		w.tell(soakEvent{known: code != string(api.Internal), status: resp.StatusCode, bytes: int64(body.Len()), code: code})
 		return
 	}
 	var e api.Error
