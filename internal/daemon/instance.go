@@ -36,6 +36,13 @@ type Options struct {
 	Argon2id keysource.Argon2Params // zero: the product's; tests use less
 	Busy     func(delta int)        // counts requests being served; may be nil
 	Log      *slog.Logger           // diagnostic log; nil: none
+	Audit    AuditOptions
+}
+
+// AuditOptions say how the audit log is kept.
+type AuditOptions struct {
+	Sync   bool          // every record is on disk before what it records happens; else within 50 ms
+	Retain time.Duration // how long closed parts are kept; 0: for good
 }
 
 // Build is what the binary knows about itself.
@@ -76,6 +83,7 @@ func New(o Options) (*Instance, error) {
 	v := vault.New(vault.Config{
 		Dir: o.Env.Dir, DefaultKeyFile: o.Env.KeyFile, Dev: o.Build.Dev != nil,
 		Argon2id: o.Argon2id, Clock: o.Clock,
+		AuditSync: o.Audit.Sync, AuditTend: o.Daemon != nil, AuditRetain: o.Audit.Retain, AuditFailed: auditFailed(o.Log),
 	})
 	out := egress.New(egressConfig(o.Build))
 	// Every process that makes calls counts them in the same file.
@@ -90,6 +98,16 @@ func New(o Options) (*Instance, error) {
 		Process: func() *api.ProcessStatus { return processStatus(v.KeysLocked()) },
 	})
 	return i, nil
+}
+
+// auditFailed reports what stops nothing, but wants to be mended.
+func auditFailed(log *slog.Logger) func(error) {
+	if log == nil {
+		return nil
+	}
+	return func(err error) {
+		log.Warn("the audit log's old parts cannot be compressed or removed", "why", err.Error())
+	}
 }
 
 // limitsFile is where the calls of rate limits are counted, in the vault's

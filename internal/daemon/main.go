@@ -10,7 +10,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,11 +23,18 @@ import (
 
 const usage = `aivaultd owns an aivault vault and makes calls for those who hold no key.
 
-Usage: aivaultd [--socket PATH] [--agent-socket PATH] [--shared] [--version]
+Usage: aivaultd [--socket PATH] [--agent-socket PATH] [--shared]
+                [--audit-durability batch|sync] [--audit-retention DURATION] [--version]
 
   --socket PATH        listen at PATH too (default: AIVAULTD_SOCKET)
   --agent-socket PATH  listen at PATH too, where nobody is operator
   --shared             listen at this system's shared socket too
+  --audit-durability batch|sync
+                       sync: every record of the audit log is on disk before
+                       what it records happens; batch (default): within 50 ms
+  --audit-retention DURATION
+                       remove parts of the audit log that are older, such as
+                       90d or 2160h (default: keep all)
   --version            print version, commit and Go version
 
 It always listens at the user's own socket. It stays in the foreground until
@@ -105,6 +115,8 @@ func parse(args []string, stdout io.Writer) (cfg Config, d done, err error) {
 	})
 	f.Func("agent-socket", "", func(v string) (err error) { cfg.AgentSocket, err = socketFlag(v); return err })
 	f.BoolVar(&cfg.Shared, "shared", false, "")
+	f.Func("audit-durability", "", func(v string) (err error) { cfg.Audit.Sync, err = durability(v); return err })
+	f.Func("audit-retention", "", func(v string) (err error) { cfg.Audit.Retain, err = retention(v); return err })
 	f.BoolVar(&cfg.Autostarted, AutostartFlag[2:], false, "")
 	f.BoolVar(&cfg.Background, BackgroundFlag[2:], false, "")
 	version := f.Bool("version", false, "")
@@ -127,6 +139,32 @@ func socketFlag(v string) (string, error) {
 		return "", errors.New("a path is needed")
 	}
 	return filepath.Abs(v)
+}
+
+func durability(v string) (sync bool, err error) {
+	if v != "batch" && v != "sync" {
+		return false, errors.New("it is batch or sync")
+	}
+	return v == "sync", nil
+}
+
+// minRetention keeps a slip of the pen from emptying the log.
+const minRetention = time.Hour
+
+// retention reads a number of days, as 90d, or a duration as Go writes it.
+func retention(v string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil || n == 0 {
+			return 0, errors.New("a number of days is 1d to 65535d")
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < minRetention {
+		return 0, errors.New("it is a duration of an hour or more, such as 90d or 2160h")
+	}
+	return d, nil
 }
 
 func report(stderr io.Writer, err error) int {

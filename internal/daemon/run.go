@@ -28,6 +28,7 @@ type Config struct {
 	Console     io.Writer // takes the log too; nil for a daemon in the background
 	Clock       func() time.Time
 	Argon2id    keysource.Argon2Params
+	Audit       AuditOptions
 	Ready       func() // called once, when every socket answers; may be nil
 }
 
@@ -54,7 +55,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	defer memory.stop()
 	status := &api.DaemonStatus{Socket: cfg.Env.OwnSocket, PID: os.Getpid(), Version: cfg.Build.Version}
 	inst, err := New(Options{
-		Env: cfg.Env, Build: cfg.Build, Daemon: status, Clock: cfg.Clock, Argon2id: cfg.Argon2id, Log: log,
+		Env: cfg.Env, Build: cfg.Build, Daemon: status, Clock: cfg.Clock, Argon2id: cfg.Argon2id, Log: log, Audit: cfg.Audit,
 		Busy: func(delta int) {
 			quiet.busy(delta)
 			if delta < 0 {
