@@ -74,7 +74,7 @@ func newest(data []byte, v note.Verifier, fit func(signedNote) bool) (found *sig
 		} else if last && !ok && unfinished(data[start:]) {
 			end = start
 		}
-		if ok && (v == nil || n.signedBy(v)) && (fit == nil || fit(n)) {
+		if ok && (fit == nil || fit(n)) && (v == nil || n.signedBy(v)) {
 			found = &n
 		}
 		data = data[:start]

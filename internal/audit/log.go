@@ -39,6 +39,7 @@ type Log struct {
 	news      bool           // something was appended and is not signed yet
 	signArmed bool           // the timer will sign
 	signTimer *time.Timer    // nil before the first use
+	signFault error          // why signing failed last
 	inflight  sync.WaitGroup // appends, and the timer's function
 	followers []chan struct{}
 

@@ -105,6 +105,36 @@ func (l *Log) Checkpoint() error {
 	return l.asLeader(ctx, l.signEnd)
 }
 
+// SigningFault is why the log could not be signed when that was tried last;
+// nil when it could.
+func (l *Log) SigningFault() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.signFault
+}
+
+// ForgetKey makes room for another key: what the one before signed is removed.
+// It is for a vault that begins anew on a log that it goes on with.
+func (l *Log) ForgetKey() error {
+	ctx, cancel := context.WithTimeout(context.Background(), signTimeout)
+	defer cancel()
+	return l.asLeader(ctx, func() error {
+		names, err := segments(l.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		if names[0] != segmentName(1) {
+			return nil // the checkpoints say how the log began
+		}
+		l.published = ""
+		key, checkpoints := filepath.Join(l.cfg.Dir, keyName), filepath.Join(l.cfg.Dir, checkpointsName)
+		if err := errors.Join(removeIfThere(key), removeIfThere(checkpoints)); err != nil {
+			return fmt.Errorf("audit: forget a key: %w", err)
+		}
+		return durable.SyncDir(l.cfg.Dir)
+	})
+}
+
 // signEnd signs whatever is in the log now. The caller is the leader and holds
 // the log's lock.
 func (l *Log) signEnd() error {
@@ -120,12 +150,19 @@ func (l *Log) signEnd() error {
 func (l *Log) signTail() (signed bool, err error) {
 	l.mu.Lock()
 	key := l.signer
-	l.news = false
 	l.written = position{l.tail.seq, l.tail.offset}
 	l.mu.Unlock()
 	if key == nil {
 		return false, nil
 	}
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.signFault = err
+		if err == nil {
+			l.news = false // all that was appended is signed: nobody else appends now
+		}
+	}()
 	if l.tail.seq == 0 {
 		return true, nil
 	}

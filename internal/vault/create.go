@@ -246,6 +246,9 @@ func (v *Vault) firstState(ctx context.Context, log *audit.Log, old Generation, 
 		}
 		st.AuditKey = b64.EncodeToString(seed)
 		clear(seed)
+		if err := log.ForgetKey(); err != nil {
+			return v.errLog(err)
+		}
 	}
 	_, err = v.commit(ctx, log, change{old, h, st, keys, audit.Record{
 		Event: audit.VaultCreated, Caller: who, Object: h.ID, Provider: h.Key.Provider}})

@@ -29,15 +29,31 @@ func (v *Vault) Lock(ctx context.Context, who *audit.Caller) error {
 		// First the lock, then the word that it was done: what fails on the
 		// way fails locked.
 		err := v.marker.set(0)
-		v.dropKeys()
+		v.closeKeys()
+		defer v.dropSigner()
 		if err != nil {
 			return v.unavailable("the mark of the lock is not written:", err)
 		}
 		if present && fromMs == 0 {
 			return nil // it was locked
 		}
-		return v.record(ctx, h, audit.Record{Event: audit.VaultLocked, Caller: who})
+		err = v.record(ctx, h, audit.Record{Event: audit.VaultLocked, Caller: who})
+		if err == nil {
+			v.signLast()
+		}
+		return err
 	})
+}
+
+// signLast signs the log before its key goes. What cannot be signed stays in
+// the log unsigned until the vault is open again.
+func (v *Vault) signLast() {
+	v.logMu.Lock()
+	log := v.log
+	v.logMu.Unlock()
+	if log != nil {
+		_ = log.Checkpoint()
+	}
 }
 
 func (v *Vault) record(ctx context.Context, h header, r audit.Record) error {

@@ -110,6 +110,9 @@ func (v *Vault) keepLog(log *audit.Log, vaultID string) {
 		_ = v.log.Close() // of a vault that is no longer here
 	}
 	v.log, v.logID = log, vaultID
+	if v.signer != nil && v.signer.vaultID == vaultID {
+		log.SetSigner(v.signer)
+	}
 }
 
 func (v *Vault) logConfig(vaultID string) audit.Config {
@@ -137,22 +140,64 @@ func (v *Vault) errLog(err error) error {
 	return v.unavailable("its audit log:", err)
 }
 
+// startLog is where the check of the log begins for a document: where its
+// state was sealed, or where the vault's own key has later closed a part of the
+// log, which says what was committed by then. signed is the newest position
+// that this key signed; the log has to hold it.
+func (v *Vault) startLog(log *audit.Log, s *Snapshot) (from checkedLog, signed audit.Head, err error) {
+	public, err := s.auditPublic()
+	if err != nil {
+		return from, signed, v.unavailable("the state in vault.aiv:", err)
+	}
+	newest, closing, err := log.Marks(public)
+	if err != nil {
+		return from, signed, v.errLog(err)
+	}
+	if newest != nil {
+		signed = newest.Head
+	}
+	if v.checked.hash == s.hash {
+		return v.checked, signed, nil
+	}
+	from = checkedLog{hash: s.hash, end: s.state.AuditHead}
+	if closing == nil || closing.Head.Seq <= from.end.Seq {
+		return from, signed, nil
+	}
+	if err := log.Holds(from.end); err != nil {
+		return from, signed, v.errLog(err)
+	}
+	from.end = closing.Head
+	if c := closing.Commit; c.Generation >= s.header.Generation {
+		from.last = &commit{Generation: c.Generation, Hash: c.Hash}
+	}
+	return from, signed, nil
+}
+
 // checkLog checks the log from where state was sealed to its end, and says
 // whether the log knows that this document was committed. A document that is
 // neither the last committed one nor its successor is refused.
 func (v *Vault) checkLog(log *audit.Log, s *Snapshot) error {
-	from := checkedLog{hash: s.hash, end: s.state.AuditHead}
-	if v.checked.hash == s.hash {
-		from = v.checked
+	// What is signed is read before the log, which only grows.
+	from, signed, err := v.startLog(log, s)
+	if err != nil {
+		return err
 	}
-	last := from.last
-	end, err := log.Walk(from.end, func(line []byte, _ audit.Head) error {
+	last, missed := from.last, signed.Seq > from.end.Seq
+	end, err := log.Walk(from.end, func(line []byte, at audit.Head) error {
+		if at.Seq == signed.Seq {
+			missed = at != signed
+		}
 		c, err := parseCommit(line)
 		if c != nil {
 			last = c
 		}
 		return err
 	})
+	if err == nil && missed {
+		err = &audit.ChainError{File: signed.File, Line: signed.Seq, Why: "the vault's key has signed another line here: the log was cut off before it, or written anew"}
+	} else if err == nil && signed.Seq > 0 && signed.Seq <= from.end.Seq {
+		err = log.Holds(signed)
+	}
 	if err != nil {
 		return v.errLog(err)
 	}

@@ -54,6 +54,9 @@ func (v *Vault) reopen(ctx context.Context, held bool) (*Snapshot, error) {
 		s, err := v.open(ctx)
 		if err == nil {
 			v.setKeys(s.keys)
+			if err := v.signWith(s); err != nil {
+				return nil, err
+			}
 			v.current.Store(s)
 			v.tidy(ctx, s, held)
 			return s, nil

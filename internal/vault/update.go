@@ -105,10 +105,19 @@ type change struct {
 	record audit.Record
 }
 
-// commit makes a change durable, from its record to its confirmation.
-// vault.lock is held. An error means that the old document is in place,
-// unless the last sync of the directory failed.
+// commit makes a change durable, from its record to its confirmation, and
+// signs the log. vault.lock is held. An error means that the old document is
+// in place, unless the last sync of the directory failed.
 func (v *Vault) commit(ctx context.Context, log *audit.Log, c change) (*Snapshot, error) {
+	s, err := v.replaceDocument(ctx, log, c)
+	if err == nil {
+		// What cannot be signed now is signed over later; SigningFault tells.
+		_ = log.Checkpoint()
+	}
+	return s, err
+}
+
+func (v *Vault) replaceDocument(ctx context.Context, log *audit.Log, c change) (*Snapshot, error) {
 	ctx = context.WithoutCancel(ctx) // a change is not left half recorded
 	h := c.header
 	h.Used = h.Used || len(c.state.Secrets) > 0
@@ -143,6 +152,9 @@ func (v *Vault) commit(ctx context.Context, log *audit.Log, c change) (*Snapshot
 		return s, nil
 	}
 	v.setKeys(c.keys)
+	if err := v.signWith(s); err != nil {
+		return nil, err
+	}
 	v.current.Store(s)
 	return s, nil
 }

@@ -72,6 +72,7 @@ type Vault struct {
 	logClosed bool
 	log       *audit.Log
 	logID     string // the vault that log belongs to
+	signer    *auditSigner
 }
 
 // seenHeader is the header of the document last read, so that a locked vault
@@ -203,7 +204,7 @@ func (v *Vault) Close() error {
 	v.desk.Close() // what it has to tell goes into the log
 	v.mu.Lock()
 	v.closed = true
-	v.dropKeys()
+	v.closeKeys()
 	v.mu.Unlock()
 	var err error
 	if c, ok := v.store.(io.Closer); ok {
@@ -213,14 +214,21 @@ func (v *Vault) Close() error {
 	defer v.logMu.Unlock()
 	v.logClosed = true
 	if v.log != nil {
-		err = errors.Join(err, v.log.Close())
+		err = errors.Join(err, v.log.Close()) // which signs what is not signed yet
 		v.log, v.logID = nil, ""
 	}
+	v.wipeSigner()
 	return err
 }
 
 // dropKeys ends the snapshot and wipes every key. v.mu is held.
 func (v *Vault) dropKeys() {
+	v.closeKeys()
+	v.dropSigner()
+}
+
+// closeKeys is dropKeys but for the one that signs the log. v.mu is held.
+func (v *Vault) closeKeys() {
 	v.current.Store(nil)
 	if v.keys != nil {
 		v.keys.wipe()
