@@ -138,32 +138,36 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// The text is fixed for ever, and so are name and hash of the key.
+// The document's example: a checkpoint of its two lines, fixed for ever.
 func TestCheckpointVector(t *testing.T) {
-	s, err := newNoteSigner("vault-1", testKey(0))
-	if err != nil {
+	cfg := config(t)
+	cfg.VaultID, cfg.Clock = "vault-1", func() time.Time { return time.UnixMilli(1767225601123) }
+	page := string(read(t, "../../docs/audit-format.md"))
+	example := func(heading string) (block, rest string) {
+		_, rest, _ = strings.Cut(page, heading)
+		_, rest, _ = strings.Cut(rest, "```\n")
+		block, rest, _ = strings.Cut(rest, "```")
+		return block, rest
+	}
+	lines, _ := example("## Example")
+	want, rest := example("## A checkpoint")
+	_, rest, _ = strings.Cut(rest, "```\n")
+	wantKey, _, _ := strings.Cut(rest, "```")
+	create(t, cfg).Close()
+	if err := os.WriteFile(current(cfg), []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := Checkpoint{VaultID: "vault-1", AtMs: 1767225601000, Head: Head{Seq: 2, Hash: strings.Repeat("cd", 32), File: "00000001.jsonl", Offset: 414},
-		Commit: Commit{1, strings.Repeat("ab", 32)}}
-	got, err := s.sign(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, example, _ := strings.Cut(string(read(t, "../../docs/audit-format.md")), "## A checkpoint")
-	_, example, _ = strings.Cut(example, "```\n")
-	want, example, _ := strings.Cut(example, "```")
-	_, example, _ = strings.Cut(example, "```\n")
-	wantKey, _, _ := strings.Cut(example, "```")
-	if string(got) != want {
+	l := open(t, cfg)
+	l.SetSigner(testKey(0))
+	sign(t, l)
+	if got := string(read(t, checkpointsOf(cfg))); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if s.text+"\n" != wantKey {
-		t.Errorf("got %s\nwant %s", s.text, wantKey)
+	if got := string(read(t, filepath.Join(cfg.Dir, keyName))); got != wantKey {
+		t.Errorf("got %s\nwant %s", got, wantKey)
 	}
-	n, rest, ok := cutNote(got)
-	if !ok || len(rest) > 0 || n.Checkpoint != c || !n.signedBy(s.verifier) || !bytes.Equal(n.encode(), got) {
-		t.Errorf("%+v, %v", n, ok)
+	if r := verify(t, VerifyConfig{Dir: cfg.Dir, Key: strings.TrimSpace(wantKey)}); r.Problem != nil || r.SignedSeq != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 
