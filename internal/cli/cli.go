@@ -89,7 +89,7 @@ func (o *Options) cleanse(args []string) error {
 	if err != nil || !env.Disable && !opensItself(firstWord(args)) {
 		return nil
 	}
-	return daemon.Cleanse(append(env.KeyNames(), namedVariables(args)...))
+	return daemon.Cleanse(append(append(env.KeyNames(), namedVariables(args)...), backupVariables(args)...))
 }
 
 // opensItself says whether a command opens secrets in this process whatever
@@ -232,7 +232,7 @@ func (e *flagError) text() string {
 // kindOf says in words what values a flag takes.
 func kindOf(f *pflag.Flag) string {
 	switch f.Value.Type() {
-	case "int", "int64", "uint32":
+	case "int", "int64", "uint32", "uint64":
 		return "a whole number"
 	case "duration":
 		return "a duration, such as 30s or 8h"

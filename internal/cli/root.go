@@ -59,7 +59,7 @@ func newRoot(o *Options) *cobra.Command {
 	root.SetHelpCommand(help)
 	root.CompletionOptions.DisableDefaultCmd = true
 	add(root, groupCalls, newInvoke(o, "invoke"), newJSON(o), newMarkdown(o), newExplain(o), newCapability(o), newDemo(o))
-	add(root, groupVault, newInit(o), newUnlock(o), newLock(o), newRotateMaster(o), newSecrets(o), newCredential(o), newGrant(o), newOAuth(o), newAudit(o))
+	add(root, groupVault, newInit(o), newUnlock(o), newLock(o), newRotateMaster(o), newBackup(o), newRestore(o), newSecrets(o), newCredential(o), newGrant(o), newOAuth(o), newAudit(o))
 	add(root, groupSystem, newStatus(o), newDoctor(o), newRegistry(o), newDaemon(o), newRestart(o), newCompletion(o), newVersion(o))
 	root.AddCommand(newNever("resolve"))
 	root.AddCommand(newTopics()...)

@@ -64,12 +64,16 @@ func unlockRequest(o *Options, cmd *cobra.Command, c *client.Client, pass *entry
 	case keysource.Env:
 		name := envDetail(key)
 		if r.Key, err = o.keyFromEnv(name); err != nil {
-			// Here the hint to make a key would lose the vault's own.
-			err = api.Errorf(api.VaultLocked, "the vault's key is in the variable %q, which is not set", name).
-				WithHint("export %s=…", term.Line(name))
+			err = errNoVariable("the vault's key", name)
 		}
 	}
 	return r, err
+}
+
+// errNoVariable is for a key that is there already: the hint to make one would
+// lose it.
+func errNoVariable(what, name string) error {
+	return api.Errorf(api.VaultLocked, "%s is in the variable %q, which is not set", what, name).WithHint("export %s=…", term.Line(name))
 }
 
 func (o *Options) unlocked(v api.VaultChanged, keep time.Duration) error {

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,9 +8,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"moldable.sh/aivault/internal/api"
-	"moldable.sh/aivault/internal/strictjson"
 )
 
 // Body is a call's body. Length -1: unknown.
@@ -37,7 +36,7 @@ func (c *Client) Proxy(ctx context.Context, call api.Call, body Body) (a *Answer
 		if err := c.unlockFirst(ctx); err != nil {
 			return nil, err
 		}
-		resp, err := c.sendParts(ctx, api.RouteProxy, call, body)
+		resp, err := c.sendCall(ctx, api.RouteProxy, call, body)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +61,7 @@ func (c *Client) Explain(ctx context.Context, call api.Call, body Body) (e api.E
 	if err := c.unlockFirst(ctx); err != nil {
 		return e, err
 	}
-	resp, err := c.sendParts(ctx, api.RouteExplain, call, body)
+	resp, err := c.sendCall(ctx, api.RouteExplain, call, body)
 	if err != nil {
 		return e, err
 	}
@@ -70,23 +69,27 @@ func (c *Client) Explain(ctx context.Context, call api.Call, body Body) (e api.E
 	return e, readAnswer(resp, &e)
 }
 
-// sendParts sends a body as the second part of a request, as it is read.
-func (c *Client) sendParts(ctx context.Context, route string, call api.Call, body Body) (*http.Response, error) {
+// sendCall sends a call whose body is a part of its own.
+func (c *Client) sendCall(ctx context.Context, route string, call api.Call, body Body) (*http.Response, error) {
 	if call.Request.Body != nil {
 		return nil, api.Errorf(api.InvalidRequest, "a call has one body")
 	}
-	envelope, err := strictjson.Marshal(call)
+	return c.sendParts(ctx, c.calls, route, call, "body", body)
+}
+
+// sendParts sends a body as the second part of a request, as it is read.
+func (c *Client) sendParts(ctx context.Context, t *http.Transport, route string, envelope any, name string, body Body) (*http.Response, error) {
+	first, err := encode(envelope)
 	if err != nil {
-		return nil, api.Errorf(api.InvalidRequest, "the call cannot be encoded: %w", err)
+		return nil, api.Errorf(api.InvalidRequest, "the request cannot be encoded: %w", err)
 	}
 	boundary := rand.Text()
-	var head bytes.Buffer
-	fmt.Fprintf(&head, "--%s\r\nContent-Disposition: form-data; name=\"envelope\"\r\nContent-Type: application/json\r\n\r\n%s\r\n", boundary, envelope)
-	fmt.Fprintf(&head, "--%s\r\nContent-Disposition: form-data; name=\"body\"\r\nContent-Type: application/octet-stream\r\n", boundary)
+	before := "--" + boundary + "\r\nContent-Disposition: form-data; name=\"envelope\"\r\nContent-Type: application/json\r\n\r\n"
+	between := "\r\n--" + boundary + "\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\nContent-Type: application/octet-stream\r\n"
 	if body.Length >= 0 {
-		fmt.Fprintf(&head, "Content-Length: %d\r\n", body.Length)
+		between += fmt.Sprintf("Content-Length: %d\r\n", body.Length)
 	}
-	head.WriteString("\r\n")
+	between += "\r\n"
 	tail := "\r\n--" + boundary + "--\r\n"
 	req, err := newRequest(ctx, http.MethodPost, route)
 	if err != nil {
@@ -95,10 +98,18 @@ func (c *Client) sendParts(ctx context.Context, route string, call api.Call, bod
 	req.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
 	req.ContentLength = -1
 	if body.Length >= 0 {
-		req.ContentLength = int64(head.Len()) + body.Length + int64(len(tail))
+		req.ContentLength = int64(len(before)+len(first)+len(between)+len(tail)) + body.Length
 	}
-	req.Body = io.NopCloser(io.MultiReader(&head, body.Reader, bytes.NewReader([]byte(tail))))
-	return c.roundTrip(c.calls, req)
+	secret := &wiped{b: first} // it may hold a passphrase
+	req.Body = partsBody{io.MultiReader(strings.NewReader(before), secret, strings.NewReader(between), body.Reader, strings.NewReader(tail)), secret}
+	return c.roundTrip(t, req)
+}
+
+// partsBody is a request in parts, whose first is wiped when the transport is
+// done with it. What is behind the second is its caller's to close.
+type partsBody struct {
+	io.Reader
+	io.Closer
 }
 
 // answerOf tells an upstream's answer from the daemon's own.
@@ -111,7 +122,7 @@ func answerOf(ctx context.Context, resp *http.Response) (*Answer, error) {
 		}
 		return nil, errorOf(resp, b)
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: &answerBody{ctx: ctx, resp: resp}}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, Body: &answerBody{ctx: ctx, resp: resp, lost: api.UpstreamUnreachable}}
 	if err := decodeAnswer(resp, []byte(resp.Header.Get(api.HeaderPlanned)), &a.Planned); err != nil {
 		resp.Body.Close()
 		return nil, err
@@ -126,6 +137,7 @@ func answerOf(ctx context.Context, resp *http.Response) (*Answer, error) {
 type answerBody struct {
 	ctx  context.Context
 	resp *http.Response
+	lost api.Code // of a body that ends too early
 	err  error
 }
 
@@ -146,7 +158,7 @@ func (b *answerBody) end(err error) error {
 		if e := b.ctx.Err(); e != nil {
 			return e
 		}
-		return api.Errorf(api.UpstreamUnreachable, "the answer broke off before its end")
+		return api.Errorf(b.lost, "the answer broke off before its end")
 	}
 	code := b.resp.Trailer.Get(api.HeaderError)
 	if code == "" {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/server"
 	"moldable.sh/aivault/internal/strictjson"
@@ -56,6 +57,12 @@ var requests = []struct {
 	{"POST /aivault/lock", func(ctx context.Context, c *Client) error { return only(c.Lock(ctx)) }},
 	{`POST /aivault/rotate-master {"provider":"file"}`, func(ctx context.Context, c *Client) error {
 		return only(c.RotateMaster(ctx, api.KeyOptions{Provider: "file"}))
+	}},
+	{`POST /aivault/backup {"passphrase":"p\"1"}`, func(ctx context.Context, c *Client) error {
+		return only(c.Backup(ctx, api.BackupRequest{Passphrase: secret.FromString(`p"1`)}))
+	}},
+	{`POST /aivault/restore {"accept":3}`, func(ctx context.Context, c *Client) error {
+		return only(c.Restore(ctx, api.RestoreRequest{Accept: 3}, Body{}))
 	}},
 	{"GET /aivault/secrets", func(ctx context.Context, c *Client) error { return only(c.Secrets(ctx)) }},
 	{`POST /aivault/secrets {"name":"A","value":"v\"1"}`, func(ctx context.Context, c *Client) error {
@@ -120,7 +127,12 @@ var requests = []struct {
 	}},
 	{"POST /aivault/oauth/logins/ID {}", func(ctx context.Context, c *Client) error { return only(c.FinishLogin(ctx, "ID", api.OAuthAnswer{})) }},
 	{"DELETE /aivault/oauth/a%2Fb", func(ctx context.Context, c *Client) error { return only(c.Logout(ctx, "a/b")) }},
-	{"GET /aivault/audit?limit=7", func(ctx context.Context, c *Client) error { return only(c.Audit(ctx, 7)) }},
+	{"GET /aivault/audit?limit=7", func(ctx context.Context, c *Client) error { return only(c.Audit(ctx, audit.Query{Limit: 7})) }},
+	{"GET /aivault/audit?beforeMs=4&caller=a%26b&capability=a%2F%2A&denied=true&limit=1&sinceMs=2&untilMs=3", func(ctx context.Context, c *Client) error {
+		return only(c.Audit(ctx, audit.Query{Limit: 1, SinceMs: 2, UntilMs: 3, BeforeMs: 4, Capability: "a/*", Caller: "a&b", Denied: true}))
+	}},
+	{"GET /aivault/audit/export", func(ctx context.Context, c *Client) error { return c.ExportAudit(ctx, audit.Query{}, nil) }},
+	{"GET /aivault/audit/follow?limit=2", func(ctx context.Context, c *Client) error { return c.FollowAudit(ctx, audit.Query{Limit: 2}, nil) }},
 }
 
 func only[T any](_ T, err error) error { return err }

@@ -13,7 +13,7 @@ import (
 // can open it: with the key in its environment, or in-process by asking.
 func (c *Client) unlocking(ctx context.Context, path string, do func() error) error {
 	err := do()
-	if api.CodeOf(err) != api.VaultLocked || path == api.RouteUnlock || path == api.RouteInit {
+	if api.CodeOf(err) != api.VaultLocked || path == api.RouteUnlock || path == api.RouteInit || path == api.RouteRestore {
 		return err
 	}
 	switch opened, uerr := c.openLocked(ctx); {

@@ -3,6 +3,7 @@ package durable
 import (
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,29 +15,16 @@ import (
 // directory (".name.tmp-*"), fsync, rename, fsync of the directory. A
 // symbolic link at path is itself replaced. Only when the last step fails,
 // the fsync of the directory, an error leaves the new content behind.
-func WriteFile(path string, data []byte) error {
-	tmp, err := writeTemp(path, data)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	return SyncDir(filepath.Dir(path))
-}
+func WriteFile(path string, data []byte) error { return WriteStream(path, true, whole(data)) }
 
 // CreateFile is WriteFile for a path that must not exist yet (os.ErrExist).
-func CreateFile(path string, data []byte) error {
-	tmp, err := writeTemp(path, data)
-	if err != nil {
+func CreateFile(path string, data []byte) error { return WriteStream(path, false, whole(data)) }
+
+func whole(data []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(data)
 		return err
 	}
-	// A link fails where a rename would replace.
-	err = os.Link(tmp, path)
-	if err := errors.Join(err, os.Remove(tmp)); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(path))
 }
 
 // RemoveTemp removes temporary files that a crashed WriteFile left for path.
@@ -60,8 +48,8 @@ func RemoveTemp(path string) error {
 
 func tempPrefix(path string) string { return "." + filepath.Base(path) + ".tmp-" }
 
-// writeTemp leaves data, synced, in a new file beside path, or nothing.
-func writeTemp(path string, data []byte) (name string, err error) {
+// writeTemp leaves what fill writes, synced, in a new file beside path, or nothing.
+func writeTemp(path string, fill func(io.Writer) error) (name string, err error) {
 	name = filepath.Join(filepath.Dir(path), tempPrefix(path)+rand.Text()[:12])
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, fileMode)
 	if err != nil {
@@ -69,7 +57,7 @@ func writeTemp(path string, data []byte) (name string, err error) {
 	}
 	err = f.Chmod(fileMode) // the umask may have taken bits away
 	if err == nil {
-		_, err = f.Write(data)
+		err = fill(f)
 	}
 	if err == nil {
 		err = f.Sync()
