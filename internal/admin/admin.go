@@ -140,36 +140,3 @@ func (a *Admin) look(ctx context.Context, who grant.Caller, what string) (*vault
 	}
 	return a.vault.Snapshot(ctx)
 }
-
-// Audit returns the newest records, oldest first. Where there is no vault
-// there are none.
-func (a *Admin) Audit(ctx context.Context, who grant.Caller, limit int) (api.AuditList, error) {
-	list := api.AuditList{Records: []api.RawRecord{}}
-	if err := a.allow(ctx, who, "audit"); err != nil {
-		return list, err
-	}
-	switch {
-	case limit == 0:
-		limit = 200
-	case limit < 1 || limit > 10_000:
-		return list, api.Errorf(api.InvalidRequest, "the limit must lie between 1 and 10000")
-	}
-	log, err := a.vault.Audit(ctx)
-	if err != nil {
-		if a.vault.Status(ctx).State == vault.None && a.vault.CanCreate() == nil {
-			return list, nil
-		}
-		return list, err
-	}
-	lines, err := log.Tail(limit)
-	if err != nil {
-		return list, api.Errorf(api.Internal, "read the audit log: %w", err)
-	}
-	for _, line := range lines {
-		if _, err := audit.ParseLine(line); err != nil {
-			return api.AuditList{}, api.Errorf(api.VaultUnavailable, "the audit log was changed: among its newest %d lines is one that aivault does not write", limit)
-		}
-		list.Records = append(list.Records, api.RawRecord(line))
-	}
-	return list, nil
-}

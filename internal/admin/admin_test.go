@@ -13,6 +13,7 @@ import (
 
 	"moldable.sh/aivault/internal/aivaulttest"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -81,7 +82,9 @@ func TestOnlyTheOperatorChangesAnything(t *testing.T) {
 			return err
 		},
 		"capability delete": func() error { _, err := a.DeleteCapability(background, agent, "openai/models"); return err },
-		"audit":             func() error { _, err := a.Audit(background, agent, 1); return err },
+		"audit":             func() error { _, err := a.Audit(background, agent, audit.Query{}); return err },
+		"audit export":      func() error { _, err := a.ExportAudit(background, agent, audit.Query{}); return err },
+		"audit --follow":    func() error { _, err := a.FollowAudit(background, agent, audit.Query{}); return err },
 		"secrets attach-group": func() error {
 			_, err := a.AttachSecret(background, agent, "OPENAI_API_KEY", api.SecretAttach{WorkspaceID: "w", GroupID: "g"})
 			return err
@@ -193,7 +196,7 @@ func TestNothingMakesAVaultButWhatStoresSomething(t *testing.T) {
 	wants(t, "rotate-master", err, api.VaultUnavailable, "")
 	_, err = create(v, "bad name", "v")
 	wants(t, "a bad create", err, api.InvalidRequest, "")
-	list, err := v.Admin.Audit(background, op, 0)
+	list, err := v.Admin.Audit(background, op, audit.Query{})
 	if err != nil || list.Records == nil || len(list.Records) != 0 {
 		t.Errorf("audit: %v, %v", list.Records, err)
 	}
@@ -438,8 +441,8 @@ func TestNoAnswerHoldsTheValue(t *testing.T) {
 	list, _ := v.Admin.Secrets(background, aivaulttest.Operator())
 	credentials, _ := v.Admin.Credentials(background, aivaulttest.Operator())
 	capabilities, _ := v.Broker.Capabilities(background, aivaulttest.Operator())
-	audit, _ := v.Admin.Audit(background, aivaulttest.Operator(), 0)
-	for _, answer := range []any{s, list, credentials, capabilities, audit} {
+	log, _ := v.Admin.Audit(background, aivaulttest.Operator(), audit.Query{})
+	for _, answer := range []any{s, list, credentials, capabilities, log} {
 		text, err := json.Marshal(answer)
 		if err != nil {
 			t.Fatal(err)
@@ -508,10 +511,10 @@ func TestAuditLimits(t *testing.T) {
 		}
 	}
 	for _, limit := range []int{-1, 10_001} {
-		_, err := v.Admin.Audit(background, aivaulttest.Operator(), limit)
+		_, err := v.Admin.Audit(background, aivaulttest.Operator(), audit.Query{Limit: limit})
 		wants(t, fmt.Sprint(limit), err, api.InvalidRequest, "10000")
 	}
-	list, err := v.Admin.Audit(background, aivaulttest.Operator(), 3)
+	list, err := v.Admin.Audit(background, aivaulttest.Operator(), audit.Query{Limit: 3})
 	if err != nil || len(list.Records) != 3 {
 		t.Errorf("%d records, %v", len(list.Records), err)
 	}

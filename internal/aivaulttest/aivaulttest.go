@@ -16,6 +16,7 @@ import (
 
 	"moldable.sh/aivault/internal/admin"
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/egress"
 	"moldable.sh/aivault/internal/grant"
@@ -195,7 +196,7 @@ type Record = map[string]any
 // Records reads the audit log from its start.
 func (v *Aivault) Records(tb testing.TB) []Record {
 	tb.Helper()
-	list, err := v.Admin.Audit(context.Background(), Operator(), 10_000)
+	list, err := v.Admin.Audit(context.Background(), Operator(), audit.Query{Limit: api.MaxAuditRecords})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -465,8 +465,8 @@ type VaultChanged struct {
 // MaxAuditRecords is how many records one answer has at most.
 const MaxAuditRecords = 10000
 
-// AuditList is the answer of GET /aivault/audit?limit=N: the newest records,
-// oldest first, each as its line stands in the log.
+// AuditList is the answer of GET /aivault/audit: the newest records that were
+// asked for, oldest first, each as its line stands in the log.
 type AuditList struct {
 	Records []RawRecord `json:"records"`
 }

@@ -82,10 +82,11 @@ func (l *Log) OpenSession(ctx context.Context, dir string) (*Session, error) {
 	if err := durable.CheckPrivate(dir); err != nil {
 		return nil, fmt.Errorf("audit: open session: %w", err)
 	}
-	end, err := l.end()
+	at, err := l.settledEnd(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("audit: open session: %w", err)
 	}
+	end := at.head()
 	s := &Session{log: l, id: rand.Text(), last: end}
 	s.open.prev, s.open.next = &s.open, &s.open
 	s.path = filepath.Join(dir, s.id)
@@ -355,26 +356,4 @@ func decodePosition(content []byte) (at Head) {
 		return Head{}
 	}
 	return at
-}
-
-// end is where the log ends now, after its last whole line. Nothing is checked.
-func (l *Log) end() (Head, error) {
-	names, err := segments(l.cfg.Dir)
-	if err != nil {
-		return Head{}, err
-	}
-	for i := len(names) - 1; i >= 0; i-- {
-		f, size, err := openToRead(l.cfg.Dir, names[i])
-		if err != nil {
-			return Head{}, err
-		}
-		at, err := lastOf(f, names[i], size)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return Head{}, err
-		}
-		if at.seq != 0 {
-			return at.head(), nil
-		}
-	}
-	return Head{}, nil
 }

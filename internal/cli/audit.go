@@ -1,13 +1,12 @@
 package cli
 
 import (
-	"cmp"
-	"fmt"
-	"strconv"
-	"strings"
+	"context"
+	"slices"
+	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
@@ -15,20 +14,36 @@ import (
 )
 
 func newAudit(o *Options) *cobra.Command {
-	var limit int
+	var q auditFilter
+	var follow bool
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Show the newest records of the audit log",
 		Long: "Shows the newest records of the audit log, oldest first: every call, allowed or refused, and\n" +
-			"every change. No record holds a secret, a query value or a body.",
-		Example: "  aivault audit --limit 200",
-		Args:    noArgs,
+			"every change. No record holds a secret, a query value or a body. --since and --until take how\n" +
+			"long ago (1h, 30m) or a time (2026-01-31T12:00:00Z); --before-ts-ms takes the atMs of a record\n" +
+			"and shows those before it: the next page. With --follow the records that come are shown, too;\n" +
+			"--json then prints each as a line.",
+		Example: "  aivault audit --limit 200\n" +
+			"  aivault audit --since 1h --denied\n" +
+			"  aivault audit --capability 'openai/*' --caller root",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 || limit > api.MaxAuditRecords {
+			query, err := q.query(o.Clock())
+			if err != nil {
+				return err
+			}
+			if query.Limit < 1 || query.Limit > api.MaxAuditRecords {
 				return api.Errorf(api.InvalidRequest, "--limit can be 1 to %d", api.MaxAuditRecords)
 			}
+			if follow && (query.UntilMs != 0 || query.BeforeMs != 0) {
+				return api.Errorf(api.InvalidRequest, "--follow has no end, so that --until and --before-ts-ms do not go with it")
+			}
 			return o.withClient(cmd.Context(), func(c *client.Client) error {
-				list, err := c.Audit(cmd.Context(), limit)
+				if follow {
+					return o.followAudit(cmd.Context(), c, query)
+				}
+				list, err := c.Audit(cmd.Context(), query)
 				if err != nil {
 					return err
 				}
@@ -39,94 +54,66 @@ func newAudit(o *Options) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 200, "how many records, `N` at most")
+	q.addTo(cmd.Flags(), 200)
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on showing what is added")
+	cmd.AddCommand(newAuditVerify(o), newAuditExport(o))
 	return cmd
 }
 
-// auditLine is a record with what the log puts in front of it.
-type auditLine struct {
-	Seq  uint64 `json:"seq"`
-	AtMs int64  `json:"atMs"`
-	audit.Record
+// auditFilter are the flags that pick records.
+type auditFilter struct {
+	q            audit.Query
+	since, until string
 }
 
-func auditTable(list api.AuditList) *table {
-	t := newTable("TIME", "SEQ", "EVENT", "WHO", "WHAT", "RESULT")
-	for _, raw := range list.Records {
-		var r auditLine
-		// A newer daemon may write fields that this CLI does not know.
-		if err := json.Unmarshal(raw, &r); err != nil {
-			t.row("-", "-", "unreadable", "-", "-", "see --json")
-			continue
+func (f *auditFilter) addTo(flags *pflag.FlagSet, limit int) {
+	what := "how many records, `N` at most"
+	if limit == 0 {
+		what = "the newest `N` records alone"
+	}
+	flags.IntVar(&f.q.Limit, "limit", limit, what)
+	flags.StringVar(&f.since, "since", "", "no older than this `TIME`, or how long ago")
+	flags.StringVar(&f.until, "until", "", "no newer than this `TIME`, or how long ago")
+	flags.Int64Var(&f.q.BeforeMs, "before-ts-ms", 0, "older than this time, in `MS` since 1970")
+	flags.StringVar(&f.q.Capability, "capability", "", "of the capabilities or sets that this `PATTERN` matches")
+	flags.StringVar(&f.q.Caller, "caller", "", "of this `USER` or uid")
+	flags.BoolVar(&f.q.Denied, "denied", false, "only what was refused")
+}
+
+func (f *auditFilter) query(now time.Time) (q audit.Query, err error) {
+	q = f.q
+	if q.BeforeMs < 0 {
+		return q, api.Errorf(api.InvalidRequest, "--before-ts-ms is a time in milliseconds since 1970")
+	}
+	if q.SinceMs, err = pointInTime("since", f.since, now); err != nil {
+		return q, err
+	}
+	q.UntilMs, err = pointInTime("until", f.until, now)
+	return q, err
+}
+
+// pointInTime reads a time, or how long ago it was; 0 where nothing was given.
+func pointInTime(flag, text string, now time.Time) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if ago, e := time.ParseDuration(text); e == nil && ago >= 0 {
+		at, err = now.Add(-ago), nil
+	}
+	if err != nil || at.UnixMilli() < 1 {
+		return 0, api.Errorf(api.InvalidRequest, "--%s takes how long ago, such as 1h or 30m, or a time such as 2026-01-31T12:00:00Z", flag)
+	}
+	return at.UnixMilli(), nil
+}
+
+// followAudit prints records as they come. There are no columns to fit: what
+// is still to come is not known.
+func (o *Options) followAudit(ctx context.Context, c *client.Client, q audit.Query) error {
+	return c.FollowAudit(ctx, q, func(line []byte) error {
+		if !o.JSON {
+			return o.printTable(followedRow(line))
 		}
-		t.row(rfc3339(r.AtMs), strconv.FormatUint(r.Seq, 10), r.Event, auditWho(r.Caller), auditWhat(r.Record), orDash(auditResult(r.Record)))
-	}
-	return t
-}
-
-func auditWho(c *audit.Caller) string {
-	switch {
-	case c == nil:
-		return "-"
-	case c.User != "":
-		return c.User
-	}
-	return fmt.Sprintf("uid %d", c.UID)
-}
-
-// auditWhat names what a record is about.
-func auditWhat(r audit.Record) string {
-	var parts []string
-	add := func(format, text string) {
-		if text != "" {
-			parts = append(parts, fmt.Sprintf(format, text))
-		}
-	}
-	switch kind, _, _ := strings.Cut(r.Event, "."); kind {
-	case "binding":
-		add("%s", r.Capability)
-		add("to %s", r.Credential)
-		add("for %s", r.Name)
-	case "grant":
-		add("%s", cmp.Or(r.Name, r.Object))
-		add("to call %s", r.Capability)
-	case "call":
-		add("%s", r.Capability)
-		add("%s", r.Method)
-		add("%s", strings.TrimSpace(r.Host+" "+r.Path))
-		add("as %s", r.Set)
-	case "secrets":
-		add("%s", plural(len(r.Secrets), "secret", "secrets"))
-	default:
-		add("%s", cmp.Or(r.Name, r.Capability, r.Object))
-		add("(%s)", r.Provider)
-	}
-	if r.Scope != scopeGlobal {
-		add("in %s", r.Scope)
-	}
-	return orDash(strings.Join(parts, " "))
-}
-
-// auditResult is how it went.
-func auditResult(r audit.Record) string {
-	var parts []string
-	if r.Status != 0 {
-		parts = append(parts, strconv.Itoa(r.Status))
-	}
-	if r.Event == audit.CallFinished && r.Status != 0 {
-		parts = append(parts, plural(int(r.Bytes), "byte", "bytes"), fmt.Sprintf("%d ms", r.DurationMs))
-	}
-	if r.Redactions > 0 {
-		parts = append(parts, plural(r.Redactions, "redaction", "redactions"))
-	}
-	if r.Code != "" {
-		parts = append(parts, r.Code)
-	}
-	if r.Reason != "" {
-		parts = append(parts, r.Reason)
-	}
-	if r.Generation != 0 {
-		parts = append(parts, fmt.Sprintf("generation %d", r.Generation))
-	}
-	return strings.Join(parts, ", ")
+		return o.print(append(slices.Clone(line), '\n'))
+	})
 }

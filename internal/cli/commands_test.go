@@ -14,7 +14,9 @@ import (
 // the product promises them. docs/cli.md is made from the same tree, so that
 // promise, help and page cannot differ.
 const commands = `
-audit --limit
+audit --before-ts-ms --caller --capability --denied --follow --limit --since --until -f
+audit export --before-ts-ms --caller --capability --denied --limit --output --since --until -o
+audit verify --checkpoint --from --key
 capability (capabilities cap)
 capability bind --capability --credential --group-id --group-name --id --scope --uid --user --workspace-id
 capability bindings

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/client"
 	"moldable.sh/aivault/internal/daemon"
 	"moldable.sh/aivault/internal/keysource"
@@ -110,7 +111,7 @@ func demo(ctx context.Context, o *Options) (err error) {
 	if err := demoAttacks(ctx, c, run, upstream); err != nil {
 		return err
 	}
-	log, err := c.Audit(ctx, 200)
+	log, err := c.Audit(ctx, audit.Query{Limit: 200})
 	if err != nil {
 		return err
 	}

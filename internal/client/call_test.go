@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/standin"
 )
@@ -139,7 +140,7 @@ func TestEveryOperatorRequest(t *testing.T) {
 				t.Errorf("delete %q: %v", ref, err)
 			}
 		}
-		audit, err := c.Audit(ctx, 1000)
+		audit, err := c.Audit(ctx, audit.Query{Limit: 1000})
 		check("audit", err)
 		if len(audit.Records) < 10 {
 			t.Errorf("audit: %d records", len(audit.Records))

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/daemon"
 	"moldable.sh/aivault/internal/secret"
 	"moldable.sh/aivault/internal/strictjson"
@@ -476,7 +477,7 @@ func TestAStrangerGetsNoSecret(t *testing.T) {
 		"update": func() error { _, err := c.UpdateSecret(ctx, "A", api.SecretUpdate{}); return err },
 		"delete": func() error { _, err := c.DeleteSecret(ctx, "A"); return err },
 		"list":   func() error { _, err := c.Secrets(ctx); return err },
-		"audit":  func() error { _, err := c.Audit(ctx, 1); return err },
+		"audit":  func() error { _, err := c.Audit(ctx, audit.Query{Limit: 1}); return err },
 		"cred": func() error {
 			_, err := c.CreateCredential(ctx, api.CredentialCreate{ID: "a"})
 			return err

@@ -40,6 +40,7 @@ func newInside(cfg Config) (*Client, error) {
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // the terminal is not for it
 		ConnContext:       func(ctx context.Context, _ net.Conn) context.Context { return server.WithCaller(ctx, who) },
 	}
+	in.srv.RegisterOnShutdown(inst.Leave)
 	in.ended.Go(func() { _ = in.srv.Serve(in) }) // ends with close
 	c := newClient(cfg, "this process", nil)
 	c.inside = in

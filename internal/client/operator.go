@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"moldable.sh/aivault/internal/api"
 )
@@ -236,9 +235,4 @@ func (c *Client) FinishLogin(ctx context.Context, id string, r api.OAuthAnswer) 
 // Logout gives a login's tokens back and removes it.
 func (c *Client) Logout(ctx context.Context, ref string) (api.OAuthLogout, error) {
 	return ask[api.OAuthLogout](ctx, c, c.operator, del, api.RouteOAuth+"/"+escape(ref), nil)
-}
-
-// Audit returns the newest records of the audit log, oldest first.
-func (c *Client) Audit(ctx context.Context, limit int) (api.AuditList, error) {
-	return ask[api.AuditList](ctx, c, c.operator, get, api.RouteAudit+"?limit="+strconv.Itoa(limit), nil)
 }

@@ -72,6 +72,7 @@ type Instance struct {
 	broker *broker.Broker
 	egress *egress.Client
 	quota  *quota.Book
+	leave  context.CancelFunc
 }
 
 // New assembles an Instance; it opens nothing yet.
@@ -92,9 +93,10 @@ func New(o Options) (*Instance, error) {
 	a := admin.New(admin.Config{
 		Vault: v, Registry: reg, Default: keysource.Request{Provider: keysource.File}, Quota: limits, Clock: o.Clock, Observe: b.Observe, OAuth: b.OAuth(),
 	})
-	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out, quota: limits}
+	leaving, leave := context.WithCancel(context.Background())
+	i := &Instance{env: o.Env, vault: v, admin: a, broker: b, egress: out, quota: limits, leave: leave}
 	i.Handler = server.New(server.Config{
-		Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log,
+		Broker: b, Admin: a, Vault: v, Daemon: o.Daemon, Busy: o.Busy, Log: o.Log, Leaving: leaving,
 		Process: func() *api.ProcessStatus { return processStatus(v.KeysLocked()) },
 	})
 	return i, nil
@@ -176,8 +178,17 @@ func LockedOnPurpose(dir string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// Leave ends what would go on as long as its client wants: following the audit
+// log. It is called when the process begins to leave.
+func (i *Instance) Leave() { i.leave() }
+
+// Recover sees to it that the log has an outcome for the calls of processes
+// that were killed.
+func (i *Instance) Recover(ctx context.Context) (calls int, err error) { return i.broker.Recover(ctx) }
+
 // Close forgets keys, closes connections and the log.
 func (i *Instance) Close() error {
+	i.leave()
 	i.broker.Close()
 	i.egress.CloseIdle()
 	return errors.Join(i.quota.Close(), i.vault.Close())

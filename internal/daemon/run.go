@@ -70,6 +70,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	quiet = newIdle(idleAfter(cfg), func() bool { return inst.needed(context.WithoutCancel(ctx)) })
 	defer quiet.stop()
 
+	if calls, err := inst.Recover(ctx); err != nil || calls > 0 {
+		log.Warn("calls of a process that was killed have an unknown outcome", "calls", calls, "error", err)
+	}
 	sockets, err := openAll(socketsOf(cfg))
 	if err != nil {
 		return err
@@ -88,6 +91,7 @@ func serve(ctx context.Context, cfg Config, inst *Instance, sockets []*socket, l
 		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // it repeats what peers send
 	}
+	srv.RegisterOnShutdown(inst.Leave)
 	door := newDoor()
 	var wg sync.WaitGroup
 	gates := make([]*gate, len(sockets))

@@ -32,7 +32,7 @@ const (
 // query that nothing reads, a body that is neither JSON nor parts.
 func (x *exchange) checkForm(rt *route) error {
 	r := x.r
-	if takesQuery := r.Method == http.MethodGet && (r.URL.Path == api.RouteAudit || r.URL.Path == api.RouteCapabilities); len(r.URL.RawQuery) > 0 && !takesQuery {
+	if len(r.URL.RawQuery) > 0 && !takesQuery(rt) {
 		return api.Errorf(api.InvalidRequest, "this route takes no query")
 	}
 	hasBody := r.ContentLength != 0
@@ -54,6 +54,17 @@ func (x *exchange) checkForm(rt *route) error {
 		return api.Errorf(api.InvalidRequest, "the content type must be %s", typeJSON)
 	}
 	return nil
+}
+
+func takesQuery(rt *route) bool {
+	if rt.method != http.MethodGet {
+		return false
+	}
+	switch rt.pattern {
+	case api.RouteCapabilities, api.RouteAudit, api.RouteAuditExport, api.RouteAuditFollow:
+		return true
+	}
+	return false
 }
 
 func mediaType(h http.Header) (kind string, params map[string]string, err error) {
@@ -263,21 +274,4 @@ func capabilityQuery(r *http.Request) (q api.CapabilityQuery, err error) {
 		}
 	}
 	return q, nil
-}
-
-// limitQuery reads how much of the audit log is asked for.
-func limitQuery(r *http.Request) (int, error) {
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	bad := api.Errorf(api.InvalidRequest, "the query can be limit=N, from 1 to %d", api.MaxAuditRecords)
-	if err != nil || len(q) > 1 || len(q["limit"]) > 1 || len(q) == 1 && q["limit"] == nil {
-		return 0, bad
-	}
-	if len(q) == 0 {
-		return 200, nil
-	}
-	n, err := strconv.Atoi(q.Get("limit"))
-	if err != nil || n < 1 || n > api.MaxAuditRecords {
-		return 0, bad
-	}
-	return n, nil
 }

@@ -148,11 +148,17 @@ func (x *exchange) stream(ctl *http.ResponseController, a *broker.Answer, planne
 		n, err = a.Body.Read(*buf)
 	}
 	if err != io.EOF {
-		e := asBroken(err)
-		x.w.Header().Set(api.HeaderError, string(e.Code))
-		x.w.Header().Set(api.HeaderErrorMessage, strconv.QuoteToASCII(e.Message))
+		x.breakOff(asBroken(err))
 	}
 	return nil
+}
+
+// trailers are what names a failure after the first byte.
+const trailers = api.HeaderError + ", " + api.HeaderErrorMessage
+
+func (x *exchange) breakOff(e *api.Error) {
+	x.w.Header().Set(api.HeaderError, string(e.Code))
+	x.w.Header().Set(api.HeaderErrorMessage, strconv.QuoteToASCII(e.Message))
 }
 
 // header says what is known of the answer before its body. Nothing is said
@@ -189,7 +195,7 @@ func (x *exchange) whole(a *broker.Answer, planned string, body []byte) {
 
 // begin sends the header of an answer whose end is not known yet.
 func (x *exchange) begin(a *broker.Answer, planned string) {
-	x.header(a, planned).Set("Trailer", api.HeaderError+", "+api.HeaderErrorMessage)
+	x.header(a, planned).Set("Trailer", trailers)
 	x.status = a.Status
 	x.w.WriteHeader(a.Status)
 }

@@ -82,13 +82,9 @@ func (h *handler) table() []route {
 		{post, api.RouteOAuthLogins + "/{ref}", true, edit(a.FinishLogin)},
 		{del, api.RouteOAuth + "/{ref}", true, about(a.Logout)},
 
-		{get, api.RouteAudit, true, func(x *exchange) error {
-			n, err := limitQuery(x.r)
-			if err != nil {
-				return err
-			}
-			return reply(x)(a.Audit(x.r.Context(), x.who, n))
-		}},
+		{get, api.RouteAudit, true, (*exchange).audit},
+		{get, api.RouteAuditExport, true, (*exchange).exportAudit},
+		{get, api.RouteAuditFollow, true, (*exchange).followAudit},
 	}
 }
 
@@ -192,6 +188,10 @@ func (x *exchange) showStatus() error {
 		}
 		st.Problems = append(st.Problems, api.Problem{What: "vault", Why: e.Message, Hint: e.Hint})
 	}
+	if err := cfg.Vault.SigningFault(); err != nil {
+		st.Problems = append(st.Problems, api.Problem{What: "audit log", Why: "it is not signed: " + err.Error(), Hint: "aivault audit verify"})
+	}
+	st.Audit = cfg.Vault.AuditStatus(ctx)
 	if cfg.Process != nil {
 		st.Process = cfg.Process()
 	}

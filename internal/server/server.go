@@ -33,10 +33,16 @@ type Config struct {
 	Process func() *api.ProcessStatus
 	Busy    func(delta int) // counts requests being served, may be nil
 	Log     *slog.Logger    // diagnostic log; nil: none
+	// Leaving ends when this process is about to: whoever follows the audit log
+	// is told, and does not hold it up. nil: never.
+	Leaving context.Context
 }
 
 // New makes the handler of every route in package api.
 func New(cfg Config) http.Handler {
+	if cfg.Leaving == nil {
+		cfg.Leaving = context.Background()
+	}
 	if cfg.Busy == nil {
 		cfg.Busy = func(int) {}
 	}

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/term"
+)
+
+// Bounds of what verify reads of its files.
+const (
+	maxVerifierKey = 4 << 10
+	maxCheckpoint  = 64 << 10
+)
+
+// verifierKey is how a key looks where it is given as it is and not as a file:
+// a name, a hash and the key, as of golang.org/x/mod/sumdb/note.
+var verifierKey = regexp.MustCompile(`^[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$`)
+
+func newAuditVerify(o *Options) *cobra.Command {
+	var from, key, checkpoint string
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that nothing was changed in the audit log, or taken from it",
+		Long: "Checks every line, every signature, and that the one fits the other. It asks no daemon and needs\n" +
+			"no secret: it works on a locked vault, and with --from on a copy of the log's directory.\n" +
+			"Without --key it takes the public key that lies beside the log, which whoever rewrites the log can\n" +
+			"replace as well: keep the key (aivault status --json shows it) and a checkpoint somewhere else, and\n" +
+			"give them here. The exit status is 1 when something was found; the first line that is wrong is named.",
+		Example: "  aivault audit verify",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := o.verifyConfig(cmd.Context(), from, key, checkpoint)
+			if err != nil {
+				return err
+			}
+			var report audit.Report
+			if done := untilDone(cmd.Context(), func() { report, err = audit.Verify(cfg) }); done != nil {
+				return done
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", cfg.Dir)
+			}
+			if err != nil {
+				return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
+			}
+			return o.printReport(report, key == "")
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the log, or a vault with one, is in this `DIR`")
+	cmd.Flags().StringVar(&key, "key", "", "the public `KEY`, or a file that holds it")
+	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "hold it against the checkpoint in this `FILE`")
+	return cmd
+}
+
+func (o *Options) verifyConfig(ctx context.Context, from, key, checkpoint string) (cfg audit.VerifyConfig, err error) {
+	if cfg.Dir, err = o.logDir(from); err != nil {
+		return cfg, err
+	}
+	switch {
+	case verifierKey.MatchString(key):
+		cfg.Key = key
+	case key != "":
+		text, err := o.readAll(ctx, "key", key, maxVerifierKey)
+		if err != nil {
+			return cfg, err
+		}
+		if cfg.Key = strings.TrimSpace(string(text)); !verifierKey.MatchString(cfg.Key) {
+			return cfg, api.Errorf(api.InvalidRequest, "--key: %q holds no public key of an audit log", key).WithHint("aivault status --json")
+		}
+	}
+	if checkpoint != "" {
+		if cfg.Checkpoint, err = o.readAll(ctx, "checkpoint", checkpoint, maxCheckpoint); err != nil {
+			return cfg, err
+		}
+		if len(cfg.Checkpoint) == 0 {
+			return cfg, api.Errorf(api.InvalidRequest, "--checkpoint: %q is empty", checkpoint)
+		}
+	}
+	return cfg, nil
+}
+
+// logDir is where the log lies: this user's, or the one that --from means.
+func (o *Options) logDir(from string) (string, error) {
+	if from == "" {
+		env, err := o.env()
+		return filepath.Join(env.Dir, "audit"), err
+	}
+	// A vault's directory has the log inside it.
+	inside := filepath.Join(from, "audit")
+	if info, err := os.Stat(inside); err == nil && info.IsDir() {
+		return inside, nil
+	}
+	return from, nil
+}
+
+// printReport says in one line what was found. ownKey says that the key came
+// from the log's own directory.
+func (o *Options) printReport(r audit.Report, ownKey bool) error {
+	var err error
+	switch {
+	case o.JSON:
+		err = o.printJSON(r)
+	case r.Problem != nil:
+		err = o.print([]byte(term.Line("NOT OK: "+problemText(r.Problem)) + "\n"))
+	default:
+		err = o.print([]byte(term.Line(reportText(r)) + "\n"))
+	}
+	if err != nil {
+		return err
+	}
+	if r.Problem != nil {
+		return exitStatus(api.OutcomeOf(api.Internal).Exit)
+	}
+	if ownKey && r.Key != "" && !o.JSON {
+		o.notice("the key was taken from the log's own directory: compare it with the one that you kept")
+	}
+	return nil
+}
+
+func problemText(p *audit.ChainError) string {
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.File, p.Why)
+	}
+	return fmt.Sprintf("%s, line %d: %s", p.File, p.Line, p.Why)
+}
+
+func reportText(r audit.Report) string {
+	text := fmt.Sprintf("OK: %s", plural(int(r.Records), "record", "records"))
+	if r.Records > 0 {
+		text += fmt.Sprintf(" (%d to %d) in %s", r.FirstSeq, r.LastSeq, plural(r.Segments, "file", "files"))
+	}
+	switch {
+	case r.Key == "":
+		return text + "; no signature was checked, because there is no key"
+	case r.Checkpoints == 0:
+		return text + fmt.Sprintf("; nothing is signed yet; key %s", r.Key)
+	case r.AfterCheckpoint == 1:
+		text += "; 1 record follows the last of "
+	default:
+		text += fmt.Sprintf("; %d records follow the last of ", r.AfterCheckpoint)
+	}
+	return text + fmt.Sprintf("%s; key %s", plural(r.Checkpoints, "checkpoint", "checkpoints"), r.Key)
+}
