@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
 const backwardBlock = 64 << 10
@@ -54,41 +53,4 @@ func backward(f io.ReaderAt, name string, size int64, fn func(line []byte) error
 		}
 	}
 	return torn, nil
-}
-
-// Tail returns the last n lines, oldest first. It checks nothing: of a log
-// that was tampered with it shows what is there.
-func (l *Log) Tail(n int) ([][]byte, error) {
-	names, err := segments(l.cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	var lines [][]byte
-	for i := len(names) - 1; i >= 0 && len(lines) < n; i-- {
-		if lines, err = tailOf(l.cfg.Dir, names[i], lines, n); err != nil {
-			return nil, err
-		}
-	}
-	slices.Reverse(lines)
-	return lines, nil
-}
-
-// tailOf appends a segment's lines to lines, the last one first, up to n.
-func tailOf(dir, name string, lines [][]byte, n int) ([][]byte, error) {
-	f, size, err := openFromEnd(dir, name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	_, err = backward(f, name, size, func(line []byte) error {
-		lines = append(lines, bytes.Clone(line))
-		if len(lines) == n {
-			return errStop
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errStop) {
-		return nil, err
-	}
-	return lines, nil
 }

@@ -134,10 +134,10 @@ func BenchmarkWalkWithFunc(b *testing.B) {
 	b.ReportMetric(lines*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 }
 
-func BenchmarkTail200OfAMillion(b *testing.B) {
+func BenchmarkFind200OfAMillion(b *testing.B) {
 	l := long(b, 1_000_000)
 	for b.Loop() {
-		if got, err := l.Tail(200); err != nil || len(got) != 200 {
+		if got, err := l.Find(Query{Limit: 200}); err != nil || len(got) != 200 {
 			b.Fatal(len(got), err)
 		}
 	}

@@ -373,7 +373,7 @@ func TestTornTailIsCutOff(t *testing.T) {
 		if got, _ := ids(t, l); len(got) != 3 {
 			t.Errorf("a torn line counts: %q", got)
 		}
-		if tail, err := l.Tail(10); err != nil || len(tail) != 3 {
+		if tail, err := l.Find(Query{Limit: 10}); err != nil || len(tail) != 3 {
 			t.Errorf("tail: %d lines, %v", len(tail), err)
 		}
 		add(t, open(t, cfg), 4, 4) // a new process
@@ -533,10 +533,10 @@ func TestSyncIsShared(t *testing.T) {
 	}
 }
 
-func TestTail(t *testing.T) {
+func TestFindTheNewest(t *testing.T) {
 	cfg := config(t)
 	l := create(t, cfg)
-	if got, err := l.Tail(5); err != nil || len(got) != 0 {
+	if got, err := l.Find(Query{Limit: 5}); err != nil || len(got) != 0 {
 		t.Errorf("empty: %q, %v", got, err)
 	}
 	for i := range 700 { // lines of every length, over several blocks
@@ -547,14 +547,14 @@ func TestTail(t *testing.T) {
 		}
 	}
 	all := bytes.Split(bytes.TrimSuffix(read(t, current(cfg)), []byte("\n")), []byte("\n"))
-	for _, n := range []int{-1, 0, 1, 2, 50, 150, 699, 700, 701, 10000} {
-		got, err := l.Tail(n)
+	for _, n := range []int{1, 2, 50, 150, 699, 700, 701, 10000} {
+		got, err := l.Find(Query{Limit: n})
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := all[max(0, len(all)-max(n, 0)):]
+		want := all[max(0, len(all)-n):]
 		if !slices.EqualFunc(got, want, bytes.Equal) {
-			t.Errorf("Tail(%d): %d lines that are not the log's last", n, len(got))
+			t.Errorf("the newest %d: %d lines that are not the log's last", n, len(got))
 		}
 	}
 }

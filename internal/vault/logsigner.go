@@ -124,7 +124,7 @@ func (v *Vault) AuditStatus(ctx context.Context) *api.AuditStatus {
 		st.Key, _ = audit.VerifierKey(s.vaultID, s.public) // of an id that was read from a header
 	}
 	v.logMu.Unlock()
-	if last, err := log.Tail(1); err == nil && len(last) == 1 {
+	if last, err := log.Find(audit.Query{Limit: 1}); err == nil && len(last) == 1 {
 		if line, err := audit.ParseLine(last[0]); err == nil {
 			st.Records = line.Seq
 		}

@@ -71,8 +71,14 @@ var errUsed = errors.New("has held a secret")
 // neverUsed reads the whole log, which is short for a vault that holds
 // nothing, and returns the generation last committed.
 func neverUsed(log *audit.Log) (last uint64, err error) {
-	_, err = log.Walk(audit.Head{}, func(line []byte, _ audit.Head) error {
-		// What came before a log that begins with a restore, nobody knows.
+	next := uint64(1)
+	_, err = log.Walk(audit.Head{}, func(line []byte, at audit.Head) error {
+		// What came before a log that begins with a restore, or whose oldest part
+		// is no longer kept, nobody knows.
+		if at.Seq != next {
+			return errUsed
+		}
+		next = at.Seq + 1
 		if bytes.Contains(line, secretMark) || bytes.Contains(line, restoredMark) {
 			return errUsed
 		}
