@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -148,6 +149,35 @@ func (p *plan) checkCharset(r *egress.Response) error {
 	return nil
 }
 
+// scrub is an answer's body without the secrets of set and the call's own
+// signature. A body that is packed and does not say so is looked into.
+func (p *plan) scrub(r *egress.Response, body io.Reader, set *redact.Set) *redact.Reader {
+	scrub := (*redact.Set).Reader
+	if given := r.Header.Values("Content-Type"); len(given) == 0 || slices.ContainsFunc(given, isEventStream) {
+		scrub = (*redact.Set).Events
+	}
+	body = redact.Packed(body, p.signed.with(set)...)
+	return scrub(set, p.signed.read(body, scrub))
+}
+
+func isEventStream(contentType string) bool {
+	return strings.Contains(strings.ToLower(contentType), "event-stream")
+}
+
+// packedFailure is the caller's word for why a packed body was broken off, nil
+// where err is about something else.
+func (p *plan) packedFailure(err error) error {
+	switch {
+	case errors.Is(err, redact.ErrPackedEcho):
+		return api.Errorf(api.PolicyViolation, "%s: a secret is in what its packed answer holds, from which it cannot be removed: the rest is withheld", p.decision.Host)
+	case errors.Is(err, redact.ErrBomb):
+		return api.Errorf(api.ResponseTooLarge, "%s: its packed answer expands to more than 200 times its size", p.decision.Host)
+	case errors.Is(err, redact.ErrUnchecked):
+		return api.Errorf(api.UpstreamUnreachable, "%s: its answer is packed in a way that cannot be checked", p.decision.Host)
+	}
+	return nil
+}
+
 // A counter counts what the upstream sent.
 type counter struct {
 	r io.Reader
@@ -171,7 +201,7 @@ type answerBody struct {
 	response   *egress.Response
 	raw        *counter
 	scrubbed   *redact.Reader
-	redactions int   // in the header
+	redactions int   // in the header, and what a packed body was broken off for
 	most       int64 // of bytes for the caller; -1: any number
 
 	mu    sync.Mutex // held by a Read, so that the set is not wiped under it
@@ -203,6 +233,9 @@ func (a *answerBody) Read(p []byte) (int, error) {
 			a.end = io.EOF
 		}
 	} else {
+		if errors.Is(err, redact.ErrPackedEcho) {
+			a.redactions++
+		}
 		a.finish(outcome{err: a.failure(err)})
 	}
 	return n, a.end
@@ -259,6 +292,9 @@ func (a *answerBody) finish(o outcome) {
 // failure is what broke the answer off, in words for the caller.
 func (a *answerBody) failure(err error) error {
 	var known *api.Error
+	if packed := a.plan.packedFailure(err); packed != nil {
+		return packed
+	}
 	switch err = causeOf(a.ctx, err); {
 	case errors.As(err, &known):
 		return known

@@ -27,12 +27,20 @@ func newSigned(s auth.Strategy, add egress.Additions) *signed {
 }
 
 // read scrubs an answer's body.
-func (s *signed) read(r io.Reader) io.Reader {
+func (s *signed) read(r io.Reader, scrub func(*redact.Set, io.Reader) *redact.Reader) io.Reader {
 	if s == nil {
 		return r
 	}
-	s.reader = s.Reader(r)
+	s.reader = scrub(s.Set, r)
 	return s.reader
+}
+
+// with is other and the call's own set, if it has one.
+func (s *signed) with(other *redact.Set) []*redact.Set {
+	if s == nil {
+		return []*redact.Set{other}
+	}
+	return []*redact.Set{s.Set, other}
 }
 
 // text scrubs a header's value.

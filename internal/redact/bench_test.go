@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -60,6 +61,8 @@ func BenchmarkReader(b *testing.B) {
 		{"random", randomBytes(rng, 8<<20)},
 		{"backslashes", bytes.Repeat([]byte(`\`), 1<<20)},
 		{"percent", bytes.Repeat([]byte(`%41%20`), 1<<18)},
+		{"ampersands", bytes.Repeat([]byte(`&amp;&#65;& `), 1<<16)},
+		{"hex", []byte(hex.EncodeToString(randomBytes(rng, 4<<20)))},
 		{"keyPrefixes", bytes.Repeat([]byte(`sk-proj sk-`), 1<<18)},
 	}
 	for _, n := range []int{1, 16, 10_000} {
@@ -99,7 +102,7 @@ func BenchmarkSSEEvent(b *testing.B) {
 	event := []byte("data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"delta\":{\"content\":\" Hello,\\n\"}}]}\n\n")
 	for _, n := range []int{1, 16, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			r := NewSet(randomValues(rng, n)).Reader(endless(event))
+			r := NewSet(randomValues(rng, n)).Events(endless(event))
 			buf := make([]byte, 4096)
 			b.SetBytes(int64(len(event)))
 			b.ReportAllocs()

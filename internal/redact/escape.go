@@ -1,15 +1,16 @@
 package redact
 
 import (
+	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // maxUnit is the longest spelling of one character that is understood, in
-// bytes: an HTML number behind a spelling of its '&' behind one of its '\',
-// at the beginning of a further line of an event's data.
+// bytes: an HTML number behind a spelling of its '&' behind one of its '\'.
+// In an event stream, a line's end may stand before each of them.
 const (
-	maxUnit    = 36 + len("\r\n"+dataField+" ")
+	maxUnit    = 36
 	maxNesting = 2  // escapes of an escape's introducer
 	maxDigits  = 8  // of an HTML number, leading zeros included
 	maxUnits   = 16 // readings of one position
@@ -30,6 +31,8 @@ type units struct {
 	u    [maxUnits]unit
 	n    int
 	more bool // there may be others: the text ends inside an escape
+
+	events bool // the text is an event stream
 }
 
 // at reads b[i], which is special. The literal reading is the first.
@@ -38,6 +41,15 @@ func (us *units) at(b []byte, i int, eof bool) {
 	us.add(b[i], i+1)
 	if endsLine(b[i]) {
 		us.line(b, i, eof)
+		return
+	}
+	us.spelled(b, i, eof)
+}
+
+// spelled adds what the escape at b[i] stands for.
+func (us *units) spelled(b []byte, i int, eof bool) {
+	if us.events && bytes.IndexAny(b[i:min(len(b), i+maxJoined)], "\r\n") >= 0 {
+		us.across(b, i, eof)
 		return
 	}
 	us.escape(b[i], b, i+1, eof, maxNesting)

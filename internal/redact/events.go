@@ -1,16 +1,29 @@
 package redact
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // In an event stream (text/event-stream) one event may have several lines of
 // data, which whoever reads it joins: a value that is spread over them is
-// there as it ever was.
+// there as it ever was, whether it is cut between two characters or within
+// what one of them is spelled with.
 
 // dataField is how such a line begins. One blank behind it is no part of the
 // data.
 const dataField = "data:"
 
+// maxJoined is more than an escape takes, and what tells that it has ended.
+const maxJoined = maxUnit + 4
+
+// maxBreak is the longest that stands between two lines' data.
+const maxBreak = len("\r\n" + dataField + " ")
+
 func endsLine(c byte) bool { return c == '\n' || c == '\r' }
+
+// special says whether c may be read in more than one way.
+func special(c byte, events bool) bool { return introduces(c) || events && endsLine(c) }
 
 // nextData reads a line's end at b[i] and the beginning of a further line of
 // data behind it; next is where the data goes on.
@@ -43,9 +56,9 @@ func nextData(b []byte, i int, eof bool) (next int, st status) {
 	return next, complete
 }
 
-// line reads the line's end at b[i]: as it stands, as the one that joins two
-// lines of data, and as nothing between the characters of a value. It is at
-// most once nothing: the character behind it stands for both.
+// line adds what the line's end at b[i] stands for beside itself: the one
+// that joins two lines of data, and nothing. It is nothing once: what stands
+// behind it is read with it.
 func (us *units) line(b []byte, i int, eof bool) {
 	next, st := nextData(b, i, eof)
 	if st != complete {
@@ -59,9 +72,61 @@ func (us *units) line(b []byte, i int, eof bool) {
 	}
 	us.add(b[next], next+1)
 	if introduces(b[next]) {
-		us.escape(b[next], b, next+1, eof, maxNesting)
+		us.spelled(b, next, eof)
 	}
 }
 
-// special says whether there is more than one reading of c to look for.
-func special(c byte, events bool) bool { return introduces(c) || events && endsLine(c) }
+// across is spelled where a line's end may stand within the escape: that is
+// read as if it were not there.
+func (us *units) across(b []byte, i int, eof bool) {
+	var text [maxJoined]byte
+	var ends [maxJoined + 1]int // of each character of text in b
+	n, pos := 0, i
+	for ; n < len(text) && pos < len(b); n++ {
+		if n > 0 && endsLine(b[pos]) {
+			next, st := nextData(b, pos, eof)
+			if st == truncated || st == complete && next == len(b) && !eof {
+				break
+			}
+			if st == complete {
+				if pos = next; pos == len(b) {
+					break
+				}
+			}
+		}
+		text[n] = b[pos]
+		pos++
+		ends[n+1] = pos
+	}
+	before := us.n
+	us.escape(text[0], text[:n], 1, eof && pos == len(b), maxNesting)
+	for k := before; k < us.n; k++ {
+		us.u[k].next = ends[us.u[k].next]
+	}
+	clear(text[:])
+}
+
+// breaks says whether the line's end at b[i] may be one between two lines of
+// an event's data, and a value may go on behind it.
+func (s *scanner) breaks(b []byte, i int, eof bool) bool {
+	if i > 0 && endsLine(b[i-1]) && !s.ix.zoned['\n'] && !s.ix.zoned['\r'] {
+		return false // an empty line ends the event
+	}
+	_, st := nextData(b, i, eof)
+	return st != none
+}
+
+// firstBreak is the first of the line's ends in b from i on that breaks,
+// len(b) if there is none.
+func (s *scanner) firstBreak(b []byte, i int, eof bool) int {
+	for ; i < len(b); i++ {
+		j := bytes.IndexAny(b[i:], "\r\n")
+		if j < 0 {
+			break
+		}
+		if i += j; s.breaks(b, i, eof) {
+			return i
+		}
+	}
+	return len(b)
+}

@@ -56,7 +56,7 @@ func matchEnds(b []byte, start int, pattern []byte, events bool) []int {
 		positions := later[k]
 		slices.Sort(positions)
 		for _, pos := range slices.Compact(positions) {
-			for _, u := range readings(b, pos, events && pos > start) {
+			for _, u := range readings(b, pos, events, start) {
 				n := min(u.n, len(pattern)-k)
 				if bytes.Equal(u.b[:n], pattern[k:k+n]) {
 					later[k+n] = append(later[k+n], u.next)
@@ -67,11 +67,11 @@ func matchEnds(b []byte, start int, pattern []byte, events bool) []int {
 	return later[len(pattern)]
 }
 
-func readings(b []byte, pos int, events bool) []unit {
-	var us units
+func readings(b []byte, pos int, events bool, start int) []unit {
+	us := units{events: events}
 	switch {
 	case pos == len(b):
-	case special(b[pos], events):
+	case special(b[pos], events && pos > start):
 		us.at(b, pos, true)
 	default:
 		us.add(b[pos], pos+1)
@@ -85,7 +85,7 @@ func lastEnd(b []byte, end int, l last, events bool) int {
 		return end
 	}
 	best := 0
-	for _, u := range readings(b, end, events) {
+	for _, u := range readings(b, end, events, 0) {
 		if l.accepts(u.b[0]) {
 			e, _ := paddingEnd(b, u.next, true)
 			best = max(best, e)

@@ -84,10 +84,32 @@ func (p *packed) Read(b []byte) (int, error) {
 			p.unpack()
 		case p.state == plain:
 			return p.rest(b)
+		case p.state == sniffing && len(p.buf) == 0 && p.err == nil:
+			if n, done := p.first(b); done {
+				return n, p.err
+			}
 		default:
 			p.sniff()
 		}
 	}
+}
+
+// first reads the beginning to where it is wanted, as it can stay there for
+// nearly every body. Otherwise it is kept.
+func (p *packed) first(b []byte) (n int, done bool) {
+	for empty := 0; n == 0 && p.err == nil; empty++ {
+		if n, p.err = p.r.Read(b); empty == maxEmpty && n == 0 && p.err == nil {
+			p.err = io.ErrNoProgress
+		}
+	}
+	kind, more := beginsLike(b[:n])
+	if kind == 0 && !(more && p.err == nil) || p.layers == 0 {
+		p.state = plain
+		return n, true
+	}
+	p.buf = append(p.buf, b[:n]...)
+	clear(b[:n])
+	return 0, false
 }
 
 // sniff looks at the beginning of what comes next.

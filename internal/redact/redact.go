@@ -136,7 +136,7 @@ func (s *Set) Reader(r io.Reader) *Reader {
 func (s *Set) Events(r io.Reader) *Reader {
 	rd := s.Reader(r)
 	if rd.sc != nil {
-		rd.sc.events = true
+		rd.sc.ofEvents(true)
 	}
 	return rd
 }

@@ -20,7 +20,6 @@ type span struct{ start, end int }
 // positions count from the first byte that was not emitted yet.
 type scanner struct {
 	ix      *index
-	events  bool   // the text is an event stream
 	next    int    // where the next look at a raw window is due
 	esc     int    // escapes before it have been looked at
 	open    []walk // walks that the end of the text interrupted
@@ -34,11 +33,15 @@ type scanner struct {
 }
 
 func (s *scanner) reset() {
-	s.next, s.esc, s.covered, s.events = 0, 0, 0, false
+	s.next, s.esc, s.covered = 0, 0, 0
+	s.ofEvents(false)
 	s.found = s.found[:0]
 	s.spare = append(s.spare, s.open...)
 	s.open = s.open[:0]
 }
+
+// ofEvents says whether the text is an event stream.
+func (s *scanner) ofEvents(events bool) { s.units.events, s.around.events = events, events }
 
 // clean says that the text can be emitted as it is.
 func (s *scanner) clean() bool { return len(s.found) == 0 && s.covered == 0 }
@@ -68,7 +71,7 @@ func (s *scanner) try(b []byte, start int, eof bool) (open bool) {
 		}
 	}
 	s.walk.begin(start)
-	if s.walk.run(s.ix, &s.units, b, s.events, eof) {
+	if s.walk.run(s.ix, &s.units, b, eof) {
 		return true
 	}
 	if s.walk.end >= 0 {
@@ -96,7 +99,7 @@ func (s *scanner) resume(b []byte, eof bool) {
 	keep := s.open[:0]
 	for i := range s.open {
 		w := s.open[i]
-		if w.run(s.ix, &s.units, b, s.events, eof) {
+		if w.run(s.ix, &s.units, b, eof) {
 			keep = append(keep, w)
 			continue
 		}
@@ -195,7 +198,7 @@ func (s *scanner) escapes(b []byte, eof bool) {
 
 // introducers are the bytes that escapes looks for.
 func (s *scanner) introducers() string {
-	if s.events {
+	if s.units.events {
 		return "\\%&\r\n"
 	}
 	return "\\%&"
@@ -214,12 +217,15 @@ func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
 	if p+1 < len(b) && b[p] == '\\' && s.ix.dull[b[p+1]] {
 		return false
 	}
+	if endsLine(b[p]) && !s.breaks(b, p, eof) {
+		return false
+	}
 	us := &s.around
 	us.at(b, p, eof)
 	if us.n == 1 {
 		return us.more
 	}
-	w := window{ix: s.ix, b: b, events: s.events, eof: eof, leaves: maxLeaves, more: us.more}
+	w := window{ix: s.ix, b: b, events: us.events, eof: eof, leaves: maxLeaves, more: us.more}
 	before := false
 	for i := 1; i < us.n; i++ { // 0 is the literal reading
 		u := &us.u[i]
@@ -251,10 +257,17 @@ func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
 func (s *scanner) ending(b []byte, eof bool) (hold int) {
 	// A look at i decides about the starts i-stride+1 to i.
 	from := max(0, len(b)-zoneLen-stride+1)
-	if near := max(0, len(b)-zoneLen*maxUnit); near < from {
-		introducers := s.introducers()
-		for k := range len(introducers) {
-			if i := bytes.IndexByte(b[near:], introducers[k]); i >= 0 {
+	near := len(b) - zoneLen*maxUnit
+	if s.units.events {
+		// Of all that a zone is spelled with, each byte may have a line.
+		wide := max(0, len(b)-zoneLen*maxUnit*(1+maxBreak))
+		if i := s.firstBreak(b, wide, eof); i < len(b) {
+			near, from = wide, min(from, max(0, i-zoneLen+1))
+		}
+	}
+	if near = max(0, near); near < from {
+		for _, c := range [3]byte{'\\', '%', '&'} {
+			if i := bytes.IndexByte(b[near:], c); i >= 0 {
 				from = min(from, max(0, near+i-zoneLen+1))
 			}
 		}

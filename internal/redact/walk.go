@@ -31,8 +31,7 @@ func (w *walk) begin(start int) {
 }
 
 // run takes w to the end of b and says whether more text could change it.
-// events says that the text is an event stream.
-func (w *walk) run(ix *index, us *units, b []byte, events, eof bool) (open bool) {
+func (w *walk) run(ix *index, us *units, b []byte, eof bool) (open bool) {
 	for len(w.front) > 0 {
 		// The state that is furthest behind goes first: states that meet
 		// are then told to be equal, and merge.
@@ -56,7 +55,7 @@ func (w *walk) run(ix *index, us *units, b []byte, events, eof bool) (open bool)
 				return true
 			}
 			w.drop(at)
-		case !special(b[st.pos], events && st.pos > w.start):
+		case !special(b[st.pos], us.events && st.pos > w.start):
 			w.drop(at)
 			st.pos++
 			if w.step(ix, &st, b[st.pos-1], st.pos) {

@@ -35,7 +35,7 @@ func (w *window) from(pos int, v uint64, n int) {
 			w.more = w.more || !w.eof
 			return
 		case special(w.b[pos], w.events):
-			var us units
+			us := units{events: w.events}
 			us.at(w.b, pos, w.eof)
 			w.more = w.more || us.more
 			for i := range us.n {
