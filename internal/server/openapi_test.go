@@ -21,7 +21,7 @@ import (
 // TestEveryStructIsDescribed.
 func schemas() []any {
 	return []any{
-		api.Header{}, api.Call{}, api.Request{}, api.Planned{}, api.Status{}, api.ProcessStatus{}, api.VaultStatus{}, api.KeyStatus{}, api.DaemonStatus{},
+		api.Header{}, api.Call{}, api.Request{}, api.Planned{}, api.Status{}, api.AuditStatus{}, api.ProcessStatus{}, api.VaultStatus{}, api.KeyStatus{}, api.DaemonStatus{},
 		api.CallerStatus{}, api.ProviderStatus{}, api.Problem{}, api.CapabilityList{}, api.CapabilitySummary{}, api.AvailableProvider{}, api.RegistryList{}, api.RegistryProvider{},
 		api.CapabilityDetail{}, api.Allowed{}, api.CapabilityCall{}, api.CallDefaults{}, api.CapabilitySetup{}, api.CapabilityCreate{},
 		api.Secret{}, api.SecretList{}, api.SecretCreate{}, api.SecretUpdate{}, api.SecretRotate{}, api.SecretDeleted{},
