@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/peer"
 	"moldable.sh/aivault/internal/server"
@@ -16,7 +18,28 @@ import (
 const (
 	maxConns        = 4096 // at once, of all users
 	maxConnsPerUser = 512
+	leaveFree       = 4   // no user has more than this part of those that are left
+	keptFiles       = 128 // descriptors that no connection takes: sockets, vault, log, libraries
 )
+
+// connsFor is how many connections a process may have that may open so many
+// files: a call needs a second one, to the upstream. An accept that fails for
+// want of a descriptor would keep out the operator as well.
+func connsFor(files uint64) int {
+	if files >= 2*maxConns+keptFiles {
+		return maxConns
+	}
+	return max(16, (int(files)-keptFiles)/2)
+}
+
+// openFiles is how many files this process may open.
+func openFiles() uint64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return limit.Cur
+}
 
 // conn is an accepted connection with the caller that the kernel named.
 type conn struct {
@@ -40,24 +63,38 @@ func withCaller(ctx context.Context, c net.Conn) context.Context {
 }
 
 // door lets connections in: so many of each user and no more, so that one who
-// opens thousands keeps nobody else out.
+// opens thousands keeps nobody else out. Nobody gets more than a part of those
+// that are left, so that many users, or one who has the numbers of many, leave
+// room for the next; and the operator's do not count among all, so that there is always
+// room for who can do something about it.
 type door struct {
 	lookup peer.Lookup
+	most   int    // of all users but the operator
+	owner  uint32 // beside root, the operator
 
 	mu    sync.Mutex
-	total int
+	total int // but the operator's
 	of    map[uint32]int
 }
 
-func newDoor() *door { return &door{of: map[uint32]int{}} }
+func newDoor() *door {
+	return &door{most: connsFor(openFiles()), owner: uint32(os.Geteuid()), of: map[uint32]int{}}
+}
+
+func (d *door) operator(uid uint32) bool { return uid == 0 || uid == d.owner }
 
 func (d *door) enter(uid uint32) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.total >= maxConns || d.of[uid] >= maxConnsPerUser {
+	switch have := d.of[uid]; {
+	case have >= min(maxConnsPerUser, d.most):
 		return false
+	case d.operator(uid):
+	case d.total >= d.most || have > (d.most-d.total)/leaveFree:
+		return false
+	default:
+		d.total++
 	}
-	d.total++
 	d.of[uid]++
 	return true
 }
@@ -65,7 +102,9 @@ func (d *door) enter(uid uint32) bool {
 func (d *door) leave(uid uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.total--
+	if !d.operator(uid) {
+		d.total--
+	}
 	if d.of[uid]--; d.of[uid] == 0 {
 		delete(d.of, uid)
 	}

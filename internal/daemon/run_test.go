@@ -216,7 +216,7 @@ func TestAnIdleDaemonLeaves(t *testing.T) {
 }
 
 func TestConnectionsOfOneUserAreBounded(t *testing.T) {
-	d := newDoor()
+	d := &door{most: maxConns, owner: 500, of: map[uint32]int{}}
 	for range maxConnsPerUser {
 		if !d.enter(1000) {
 			t.Fatal("refused too early")
@@ -236,6 +236,49 @@ func TestConnectionsOfOneUserAreBounded(t *testing.T) {
 	}
 	if d.total != maxConns {
 		t.Errorf("%d connections at once", d.total)
+	}
+	// Whatever the others do, there is room for who can end it.
+	for _, uid := range []uint32{0, 500} {
+		for range maxConnsPerUser {
+			if !d.enter(uid) {
+				t.Fatalf("the operator %d is kept out", uid)
+			}
+		}
+		if d.enter(uid) {
+			t.Errorf("the operator %d has no bound", uid)
+		}
+		d.leave(uid)
+	}
+	if d.total != maxConns {
+		t.Errorf("the operator's connections count: %d", d.total)
+	}
+}
+
+// Users who each take all that they get leave room for the next one.
+func TestSomeUsersLeaveRoomForTheNext(t *testing.T) {
+	d := &door{most: maxConns, owner: 500, of: map[uint32]int{}}
+	for uid := uint32(1000); uid < 1030; uid++ {
+		if !d.enter(uid) {
+			t.Fatalf("there is nothing left for user %d", uid)
+		}
+		for d.enter(uid) {
+		}
+	}
+	for uid := uint32(1000); uid < 1030; uid++ {
+		for d.of[uid] > 0 {
+			d.leave(uid)
+		}
+	}
+	if d.total != 0 || len(d.of) != 0 {
+		t.Errorf("something is left: %d, %v", d.total, d.of)
+	}
+}
+
+func TestConnectionsFor(t *testing.T) {
+	for files, want := range map[uint64]int{0: 16, 160: 16, 256: 64, 1024: 448, 4096: 1984, 8319: 4095, 8320: 4096, 1 << 20: 4096, 1<<64 - 1: 4096} {
+		if got := connsFor(files); got != want {
+			t.Errorf("with %d files: %d connections, want %d", files, got, want)
+		}
 	}
 }
 
