@@ -89,6 +89,11 @@ type Config struct {
 	IdleTimeout    time.Duration                                                // without a byte in either direction: 10 min
 }
 
+const (
+	connectTimeout = 10 * time.Second
+	idleTimeout    = 10 * time.Minute
+)
+
 // Client sends requests; it is safe for concurrent use.
 type Client struct {
 	cfg   Config
@@ -101,10 +106,10 @@ func New(cfg Config) *Client {
 		cfg.Resolve = systemResolver()
 	}
 	if cfg.ConnectTimeout <= 0 {
-		cfg.ConnectTimeout = 10 * time.Second
+		cfg.ConnectTimeout = connectTimeout
 	}
 	if cfg.IdleTimeout <= 0 {
-		cfg.IdleTimeout = 10 * time.Minute
+		cfg.IdleTimeout = idleTimeout
 	}
 	return &Client{cfg: cfg, pools: pools{byHost: make(map[string][]*pool)}}
 }

@@ -43,6 +43,17 @@ type pool struct {
 // as long as a connection that was made with it may be used again.
 const keyIdle = idleConnection
 
+// Bounds of what an upstream may send before it is believed, and of what of an
+// answer is in memory while nobody reads it.
+const (
+	maxAnswerHeader = 256 << 10
+	maxIdlePerHost  = 64
+	readBuffer      = 8 << 10
+	streamWindow    = 256 << 10 // of each HTTP/2 stream: a caller may leave hundreds unread
+	pingAfter       = time.Minute
+	pingPatience    = 15 * time.Second
+)
+
 // idleConnection is how long a connection waits for its next call.
 const idleConnection = 90 * time.Second
 
@@ -245,17 +256,16 @@ func (c *Client) newTransport(p *pool) *http.Transport {
 		DisableCompression:     true,
 		DisableKeepAlives:      p.to.Alone,
 		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    64,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleConnection,
-		MaxResponseHeaderBytes: 256 << 10,
+		MaxResponseHeaderBytes: maxAnswerHeader,
 		WriteBufferSize:        writeBuffer,
-		ReadBufferSize:         8 << 10,
+		ReadBufferSize:         readBuffer,
 		HTTP2: &http.HTTP2Config{
-			// What a stream that nobody reads may hold of memory.
-			MaxReceiveBufferPerStream: 1 << 20,
+			MaxReceiveBufferPerStream: streamWindow,
 			// A connection that died without a word is found within 75 s.
-			SendPingTimeout:  time.Minute,
-			PingTimeout:      15 * time.Second,
+			SendPingTimeout:  pingAfter,
+			PingTimeout:      pingPatience,
 			WriteByteTimeout: c.cfg.IdleTimeout,
 		},
 	}
