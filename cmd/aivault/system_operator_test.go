@@ -26,6 +26,8 @@ var operatorRequests = map[string]struct {
 	"POST /aivault/unlock":                 {"", `{}`, []string{"unlock --passphrase-file VALUE"}},
 	"POST /aivault/lock":                   {"", `{}`, []string{"lock"}},
 	"POST /aivault/rotate-master":          {"", `{}`, []string{"rotate-master"}},
+	"POST /aivault/backup":                 {"", `{}`, []string{"backup VALUE --force", "backup VALUE --force --passphrase-file VALUE"}},
+	"POST /aivault/restore":                {"", `{"accept":1}`, []string{"restore --accept 1"}},
 	"GET /aivault/secrets":                 {"", "", []string{"secrets list"}},
 	"POST /aivault/secrets":                {"", `{"name":"A","value":"bbbbbbbb"}`, []string{"secrets create --name X_KEY --value-file VALUE", "secrets create --name Y_KEY --value-file VALUE --scope workspace --workspace-id w"}},
 	"PATCH /aivault/secrets/{ref}":         {"/aivault/secrets/OPENAI_API_KEY", `{"newName":"Z"}`, []string{"secrets update OPENAI_API_KEY --new-name Y"}},

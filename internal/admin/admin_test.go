@@ -57,6 +57,8 @@ func TestOnlyTheOperatorChangesAnything(t *testing.T) {
 		"unlock":        func() error { _, err := a.Unlock(background, agent, api.Unlock{}); return err },
 		"lock":          func() error { _, err := a.Lock(background, agent); return err },
 		"rotate-master": func() error { _, err := a.RotateMaster(background, agent, api.KeyOptions{}); return err },
+		"backup":        func() error { _, err := a.Backup(background, agent, api.BackupRequest{}); return err },
+		"restore":       func() error { _, err := a.Restore(background, agent, api.RestoreRequest{Accept: 1}, nil); return err },
 		"secrets list":  func() error { _, err := a.Secrets(background, agent); return err },
 		"secrets create": func() error {
 			_, err := a.CreateSecret(background, agent, api.SecretCreate{Name: "A", Value: secret.FromString("v")})

@@ -17,6 +17,7 @@ const commands = `
 audit --before-ts-ms --caller --capability --denied --follow --limit --since --until -f
 audit export --before-ts-ms --caller --capability --denied --limit --output --since --until -o
 audit verify --checkpoint --from --key
+backup --force --passphrase --passphrase-file --passphrase-prompt
 capability (capabilities cap)
 capability bind --capability --credential --group-id --group-name --id --scope --uid --user --workspace-id
 capability bindings
@@ -71,6 +72,7 @@ registry list (ls)
 registry show --id --provider
 registry test --requests
 restart
+restore --accept --passphrase --passphrase-file
 rotate-master --env-var --file-path --new-key --new-key-file --new-passphrase --new-passphrase-file --provider
 secrets (secret)
 secrets attach-group --group-id --id --name --workspace-id

@@ -26,7 +26,7 @@ func schemas() []any {
 		api.CapabilityDetail{}, api.Allowed{}, api.CapabilityCall{}, api.CallDefaults{}, api.CapabilitySetup{}, api.CapabilityCreate{},
 		api.Secret{}, api.SecretList{}, api.SecretCreate{}, api.SecretUpdate{}, api.SecretRotate{}, api.SecretDeleted{},
 		api.Credential{}, api.CredentialList{}, api.CredentialCreate{}, api.AuthSpec{}, api.AuthField{}, api.KeyOptions{}, api.Unlock{},
-		api.VaultChanged{}, api.AuditList{}, api.Error{},
+		api.VaultChanged{}, api.BackupRequest{}, api.RestoreRequest{}, api.Restored{}, api.AuditList{}, api.Error{},
 		api.CapabilitySet{}, api.SecretAttach{}, api.SecretImport{}, api.SecretEntry{}, api.SecretImported{}, api.SecretImportOf{},
 		api.Policy{}, api.RequireJSON{}, api.PolicyChange{}, api.PolicyList{}, api.Switch{}, api.SwitchRequest{}, api.Switched{},
 		api.Consumer{}, api.ConsumerRef{}, api.Binding{}, api.BindingCreate{}, api.BindingDelete{}, api.BindingList{},

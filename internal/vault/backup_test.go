@@ -444,10 +444,15 @@ func TestAcceptInPlace(t *testing.T) {
 	t.Parallel()
 	harms := logHarms()
 	harms["older document"] = nil
-	harms["shorter"] = func(t testing.TB, dir string) {
+	harms["cut short"] = func(t testing.TB, dir string) {
 		path := filepath.Join(dir, "00000001.jsonl")
 		lines := bytes.SplitAfter(read(t, path), []byte("\n"))
 		write(t, path, bytes.Join(lines[:2], nil))
+	}
+	// Where nothing that was signed says so, it is an older log, and whole.
+	harms["shorter"] = func(t testing.TB, dir string) {
+		harms["cut short"](t, dir)
+		must(t, os.Remove(filepath.Join(dir, "checkpoints")))
 	}
 	for name, harm := range harms {
 		for _, r := range []keysource.Request{{Provider: keysource.File}, passRequest("p")} {

@@ -3,6 +3,7 @@ package vault
 import (
 	"errors"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
@@ -13,9 +14,22 @@ func errLocked() *api.Error {
 	return api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
 }
 
+// hintLogLost is for a log that is missing or broken; forGeneration says which
+// GENERATION.
+const hintLogLost = "put the log back, or a backup: aivault restore FILE; or accept vault.aiv without it: aivault restore --accept GENERATION"
+
+// forGeneration names the generation of the document that a hint is about.
+func forGeneration(err error, h header) error {
+	var e *api.Error
+	if !errors.As(err, &e) || e.Hint != hintLogLost {
+		return err
+	}
+	return e.WithHint("%s", strings.Replace(e.Hint, "GENERATION", strconv.FormatUint(h.Generation, 10), 1))
+}
+
 func (v *Vault) errLost() *api.Error {
 	return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is missing, but the audit log of a vault is there", v.cfg.Dir).
-		WithHint("put vault.aiv back, or move %s away", v.logDir())
+		WithHint("aivault restore FILE puts a backup of it back; to begin another vault, move %s away", v.logDir())
 }
 
 // unavailable says that something about this vault's document is wrong, and

@@ -95,7 +95,7 @@ func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
 	log, err := audit.Open(v.logConfig(vaultID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, api.Errorf(api.VaultUnavailable, "vault %s: its audit log %s is missing", v.cfg.Dir, v.logDir()).
-			WithHint("put the log back from your backup, together with vault.aiv")
+			WithHint(hintLogLost)
 	}
 	if err != nil {
 		return nil, v.errLog(err)
@@ -135,7 +135,7 @@ func (v *Vault) errLog(err error) error {
 	var chain *audit.ChainError
 	if errors.As(err, &chain) {
 		return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).
-			WithHint("put the log back from your backup, together with vault.aiv")
+			WithHint(hintLogLost)
 	}
 	return v.unavailable("its audit log:", err)
 }
@@ -209,10 +209,10 @@ func (v *Vault) checkLog(log *audit.Log, s *Snapshot) error {
 	case last.Hash == h.Previous && last.Generation+1 == h.Generation:
 	case last.Generation >= h.Generation:
 		return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is older than its audit log says (generation %d; the log's last is %d)",
-			v.cfg.Dir, h.Generation, last.Generation).WithHint("put the newest vault.aiv back")
+			v.cfg.Dir, h.Generation, last.Generation).WithHint("put the newest vault.aiv back: aivault restore FILE; or accept this one: aivault restore --accept %d", h.Generation)
 	default:
 		return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv does not follow from what its audit log says (generation %d; the log's last is %d)",
-			v.cfg.Dir, h.Generation, last.Generation).WithHint("put back vault.aiv and %s as they belong together", v.logDir())
+			v.cfg.Dir, h.Generation, last.Generation).WithHint("put back what belongs together: aivault restore FILE; or accept this one: aivault restore --accept %d", h.Generation)
 	}
 	s.logEnd = end
 	v.checked = checkedLog{s.hash, end, last}

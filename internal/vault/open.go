@@ -172,9 +172,9 @@ func (v *Vault) open(ctx context.Context) (*Snapshot, error) {
 	s := newSnapshot(gen, v.seen.hash, len(line)+1+len(sealed), h, st, keys)
 	log, err := v.currentLog(h.ID)
 	if err != nil {
-		return nil, err
+		return nil, forGeneration(err, h)
 	}
-	return s, v.checkLog(log, s)
+	return s, forGeneration(v.checkLog(log, s), h)
 }
 
 func (v *Vault) errDev(h header) error {
