@@ -11,6 +11,7 @@
 package attack
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -114,12 +115,12 @@ func (t *T) defers(do func()) { t.cleanup = append(t.cleanup, do) }
 func (s *Stand) run(ctx context.Context, a *Attack) Result {
 	started := time.Now()
 	t := &T{Stand: s, attack: a, outcomes: map[string]bool{}}
-	s.reset()
 	steps := []struct {
 		name string
 		do   func(*T)
 	}{{"attack", a.Run}, {"twin", a.Twin}}
 	for _, step := range steps {
+		s.reset()
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -259,15 +260,15 @@ func (t *T) passes(what string, c call) answer {
 	return a
 }
 
-// noLeak looks that no secret, whole or in part, is in an answer.
+// noLeak looks that no secret, whole or in part, is in an answer: as it came,
+// and its framing undone.
 func (t *T) noLeak(what string, a answer) {
-	for _, s := range t.secrets {
-		for where, b := range map[string][]byte{"answer": a.raw, "body": a.body} {
-			if how := find(b, s); how != "" {
-				t.Errorf("%s: the %s holds a secret (%s)", what, where, how)
-				return
-			}
-		}
+	how := t.finder.find(a.raw)
+	if how == "" && (!bytes.Contains(a.raw, a.body) || len(unpack(a.body)) > 0) {
+		how = t.finder.find(a.body)
+	}
+	if how != "" {
+		t.Errorf("%s: the answer holds a secret (%s)", what, how)
 	}
 }
 

@@ -1,7 +1,6 @@
 package attack_test
 
 import (
-	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -23,7 +22,7 @@ func aivaultd(t testing.TB) string {
 }
 
 // daemon starts one on a vault of its own, and stops it when t ends.
-func daemon(t testing.TB) (socket, agent string) {
+func daemon(t testing.TB) (cfg attack.Config) {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "av") // a socket's path has to be short
 	if err != nil {
@@ -31,7 +30,7 @@ func daemon(t testing.TB) (socket, agent string) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	vault := filepath.Join(dir, "vault")
-	socket, agent = filepath.Join(vault, "run", "aivaultd.sock"), filepath.Join(dir, "agent", "agent.sock")
+	socket, agent := filepath.Join(vault, "run", "aivaultd.sock"), filepath.Join(dir, "agent", "agent.sock")
 	cmd := exec.Command(aivaultd(t), "--agent-socket", agent)
 	cmd.Env = []string{"HOME=" + dir, "AIVAULT_DIR=" + vault, "AIVAULT_DISABLE_DISK_LOGS=1"}
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -56,7 +55,7 @@ func daemon(t testing.TB) (socket, agent string) {
 		if err1 == nil && err2 == nil {
 			_ = a.Close()
 			_ = b.Close()
-			return socket, agent
+			return attack.Config{Socket: socket, AgentSocket: agent, Dir: vault}
 		}
 		if time.Now().After(until) {
 			t.Fatalf("the daemon does not answer: %v, %v", err1, err2)
@@ -67,20 +66,18 @@ func daemon(t testing.TB) (socket, agent string) {
 // TestAttacks runs the table against a real daemon: each attack is refused, or
 // comes to nothing, and its twin is let through.
 func TestAttacks(t *testing.T) {
-	socket, agent := daemon(t)
-	_, err := attack.Run(context.Background(), attack.Config{
-		Socket: socket, AgentSocket: agent, Full: !testing.Short(),
-		Only: func(a *attack.Attack) bool { return !testing.Short() || !a.Long },
-		Ended: func(r attack.Result) {
-			t.Run(r.Class+"/"+r.ID, func(t *testing.T) {
-				for _, f := range r.Failures {
-					t.Error(f)
-				}
-				t.Logf("%s; %d variants, %d twins, %d ms", r.Outcome, r.Variants, r.Twins, r.DurationMs)
-			})
-		},
-	})
-	if err != nil {
+	cfg := daemon(t)
+	cfg.Full = !testing.Short()
+	cfg.Only = func(a *attack.Attack) bool { return !testing.Short() || !a.Long }
+	cfg.Ended = func(r attack.Result) {
+		t.Run(r.Class+"/"+r.ID, func(t *testing.T) {
+			for _, f := range r.Failures {
+				t.Error(f)
+			}
+			t.Logf("%s; %d variants, %d twins, %d ms", r.Outcome, r.Variants, r.Twins, r.DurationMs)
+		})
+	}
+	if _, err := attack.Run(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 }

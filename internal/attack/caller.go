@@ -21,8 +21,10 @@ import (
 	"moldable.sh/aivault/internal/strictjson"
 )
 
-// patience bounds one exchange with the daemon.
-const patience = 30 * time.Second
+const (
+	patience   = 30 * time.Second // bounds one exchange with the daemon
+	unfinished = 300 * time.Millisecond
+)
 
 // call is what a caller asks, before it is JSON: any byte may stand anywhere.
 type call struct {
@@ -125,7 +127,6 @@ type answer struct {
 
 // call makes a call and reads its answer to the end.
 func (s *Stand) call(c call) answer {
-	s.asked++
 	return s.exchange(cmp.Or(c.socket, s.agent), post(api.RouteProxy, "application/json", c.envelope()))
 }
 
@@ -140,12 +141,16 @@ func (s *Stand) exchange(socket, raw string) answer {
 	sent := make(chan error, 1)
 	go func() {
 		_, err := io.WriteString(conn, raw)
-		if half, ok := conn.(interface{ CloseWrite() error }); ok && err == nil && !wholeRequest(raw) {
-			err = half.CloseWrite()
-		}
 		sent <- err
 	}()
+	// A request without an end gets one, if the daemon waits for it.
+	end := time.AfterFunc(unfinished, func() {
+		if half, ok := conn.(interface{ CloseWrite() error }); ok && !wholeRequest(raw) {
+			_ = half.CloseWrite()
+		}
+	})
 	got, err := io.ReadAll(conn)
+	end.Stop()
 	_ = conn.Close()
 	<-sent // a daemon that has answered need not read on
 	a := parse(got)

@@ -178,7 +178,7 @@ func headerAttacks() []Attack {
 			Harm: "A forged `Aivault-Answer` or `Aivault-Error` would make a refusal look like an answer, or the reverse.",
 			Run: func(t *T) {
 				names("Aivault-Answer", "Aivault-Api", "Aivault-Planned", "Aivault-Error", "Aivault-Caller", "Aivault-Operator")(t)
-				t.up.Answer(respond("HTTP/1.1 200 OK\r\nAivault-Api: 99\r\nAivault-Planned: {}\r\nAivault-Error: internal\r\nAivault-Evil: 1\r\nTrailer: Aivault-Error\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nAivault-Error: internal\r\n\r\n"))
+				t.up.Answer(keep("HTTP/1.1 200 OK\r\nAivault-Api: 99\r\nAivault-Planned: {}\r\nAivault-Error: internal\r\nAivault-Evil: 1\r\nTrailer: Aivault-Error\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nAivault-Error: internal\r\n\r\n"))
 				t.variants++
 				a := t.reached("from the upstream", t.honest())
 				if a.header.Get("Aivault-Evil") != "" || a.code != "" || a.header.Get(api.HeaderAPI) == "99" || !strings.Contains(a.header.Get(api.HeaderPlanned), "exact") {

@@ -16,17 +16,35 @@ import (
 // windowLen is how much of a secret in a row counts as the secret.
 const windowLen = 12
 
+// A finder knows secrets by their windows.
+type finder struct {
+	windows map[string]bool
+	begins  [1 << 16]bool // the first two bytes of each
+}
+
+func newFinder() *finder { return &finder{windows: map[string]bool{}} }
+
+func (f *finder) add(secret string) {
+	for i := range len(secret) - windowLen + 1 {
+		f.windows[secret[i:i+windowLen]] = true
+		f.begins[int(secret[i])<<8|int(secret[i+1])] = true
+	}
+}
+
+// in says whether a window stands in data as it is.
+func (f *finder) in(data []byte) bool {
+	for i := range len(data) - windowLen + 1 {
+		if f.begins[int(data[i])<<8|int(data[i+1])] && f.windows[string(data[i:i+windowLen])] {
+			return true
+		}
+	}
+	return false
+}
+
 // find says how a secret, or windowLen bytes of it, can be read from data; ""
 // where it cannot. It undoes encodings again and again and looks at what comes
 // out: it knows nothing of how aivault looks for secrets.
-func find(data []byte, secret string) string {
-	if len(secret) < windowLen {
-		return ""
-	}
-	windows := make(map[string]bool, len(secret))
-	for i := range len(secret) - windowLen + 1 {
-		windows[secret[i:i+windowLen]] = true
-	}
+func (f *finder) find(data []byte) string {
 	type view struct {
 		data []byte
 		how  string
@@ -43,12 +61,10 @@ func find(data []byte, secret string) string {
 		if len(v.data) < 1<<20 {
 			seen[string(v.data)] = true
 		}
-		for i := range len(v.data) - windowLen + 1 {
-			if windows[string(v.data[i:i+windowLen])] {
-				return v.how
-			}
+		if f.in(v.data) {
+			return v.how
 		}
-		if v.deep == 3 || v.deep == 1 && len(v.data) > 4<<20 {
+		if v.deep == 3 || v.deep == 1 && len(v.data) > 256<<10 {
 			continue
 		}
 		add := func(data []byte, how string) {

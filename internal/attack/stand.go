@@ -1,12 +1,16 @@
 package attack
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +32,7 @@ const Provider = "aivault-attack"
 type Config struct {
 	Socket      string // where this user is operator
 	AgentSocket string // of the same daemon, where nobody is
+	Dir         string // of its vault
 	// Full runs what takes long, too.
 	Full bool
 	// Only, when not nil, chooses the attacks that are run.
@@ -49,9 +54,12 @@ type Stand struct {
 	auth      string // the header line that it makes
 	userAgent string
 	secrets   []string // all decoys so far
+	finder    *finder  // of these
 	count     int      // of what was made
-	asked     int      // exchanges since the log was read
+	dir       string   // the vault's
 	log       []record
+	read      map[string]int64 // how far each segment was
+	clean     int              // how many records were looked at closely
 }
 
 // Run runs the table against a daemon. The error is of the suite itself; what
@@ -64,7 +72,7 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		return nil, err
 	}
 	defer up.Close()
-	s := &Stand{ctx: ctx, operator: cfg.Socket, agent: cfg.AgentSocket, up: up}
+	s := &Stand{ctx: ctx, operator: cfg.Socket, agent: cfg.AgentSocket, dir: cfg.Dir, up: up, finder: newFinder(), read: map[string]int64{}}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -128,6 +136,7 @@ func localhost(up *standin.Hostile) string { return "localhost:" + strconv.Itoa(
 func (s *Stand) newDecoy() string {
 	d := "dk-" + rand.Text() + `/+=~"<&>'\%` + rand.Text()[:14]
 	s.secrets = append(s.secrets, d)
+	s.finder.add(d)
 	return d
 }
 
@@ -151,7 +160,6 @@ func (s *Stand) operate(method, route string, body, out any) error {
 	if body != nil {
 		head += "Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(text)) + "\r\n"
 	}
-	s.asked++
 	a := s.exchange(s.operator, head+"\r\n"+string(text))
 	switch {
 	case a.err != nil:
@@ -279,43 +287,54 @@ type record struct {
 	line string
 }
 
-// records are the log's, from where the run began, read anew.
+// records are the log's so far, read from its files: what stands there, and not
+// what a route tells of it.
 func (s *Stand) records() ([]record, error) {
-	const perExchange = 4
-	n := min(api.MaxAuditRecords, perExchange*s.asked+200)
-	s.asked = 0
-	var list struct {
-		Records []rawLine `json:"records"`
-	}
-	if err := s.operate("GET", api.RouteAudit+"?limit="+strconv.Itoa(n), nil, &list); err != nil {
+	segments, err := filepath.Glob(filepath.Join(s.dir, "audit", "*.jsonl"))
+	if err != nil {
 		return nil, err
 	}
-	last := uint64(0)
-	if len(s.log) > 0 {
-		last = s.log[len(s.log)-1].Seq
-	}
-	for _, line := range list.Records {
-		var r record
-		if err := experiment.Unmarshal(line, &r); err != nil {
-			return nil, fmt.Errorf("line %q: %w", clip(string(line)), err)
-		}
-		if r.Seq > last {
-			r.line = string(line)
-			s.log = append(s.log, r)
+	slices.Sort(segments)
+	for _, path := range segments {
+		if err := s.readSegment(path); err != nil {
+			return nil, err
 		}
 	}
 	return s.log, nil
 }
 
-// rawLine is a record as it stands in the log.
-type rawLine []byte
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (r *rawLine) UnmarshalJSON(b []byte) error { *r = append((*r)[:0], b...); return nil }
+// readSegment reads the whole lines that were not there when it last did.
+func (s *Stand) readSegment(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	name := filepath.Base(path)
+	if _, err := f.Seek(s.read[name], io.SeekStart); err != nil {
+		return err
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	for {
+		line, rest, whole := bytes.Cut(text, []byte("\n"))
+		if !whole {
+			return nil
+		}
+		r := record{line: string(line)}
+		if err := experiment.Unmarshal(line, &r); err != nil {
+			return fmt.Errorf("line %q: %w", clip(string(line)), err)
+		}
+		s.log = append(s.log, r)
+		s.read[name] += int64(len(line)) + 1
+		text = rest
+	}
+}
 
 // ask makes one request that is no call, from the agent's socket.
 func (s *Stand) ask(method, route, header string) answer {
-	s.asked++
 	return s.exchange(s.agent, method+" "+route+" HTTP/1.1\r\nHost: aivault\r\nConnection: close\r\n"+header+"\r\n")
 }
 

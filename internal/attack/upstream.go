@@ -28,9 +28,15 @@ func respond(parts ...string) standin.Act {
 	}
 }
 
+// keep is respond for whole answers, after which the connection goes on.
+func keep(parts ...string) standin.Act {
+	act := respond(parts...)
+	return func(conn net.Conn, r *standin.Taken) bool { act(conn, r); return true }
+}
+
 // sized is a whole answer with its length.
 func sized(status, header, body string) standin.Act {
-	return respond(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s", status, len(body), header, body))
+	return keep(fmt.Sprintf("HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s", status, len(body), header, body))
 }
 
 // chunked sends each part as a chunk and a TLS record of its own.
@@ -41,7 +47,7 @@ func chunked(header, trailer string, parts ...string) standin.Act {
 			all = append(all, fmt.Sprintf("%x\r\n%s\r\n", len(p), p))
 		}
 	}
-	return respond(append(all, "0\r\n"+trailer+"\r\n")...)
+	return keep(append(all, "0\r\n"+trailer+"\r\n")...)
 }
 
 // slowly writes a text byte by byte.

@@ -103,6 +103,13 @@ func (h *Hostile) Take() []Taken {
 	return taken
 }
 
+// Waiting is how many requests came since Take was last called.
+func (h *Hostile) Waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.took)
+}
+
 // Connections is how many were made so far.
 func (h *Hostile) Connections() int {
 	h.mu.Lock()
@@ -169,6 +176,12 @@ func (h *Hostile) handle(conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	r := bufio.NewReader(conn)
 	for {
+		if first, _ := r.Peek(1); len(first) > 0 && first[0] == tlsHandshake {
+			hello, _ := r.Peek(r.Buffered())
+			h.stray(hello)
+			_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") // as a server without TLS says it
+			return
+		}
 		head, err := readHead(r)
 		if err != nil {
 			h.stray(head)
@@ -197,7 +210,10 @@ func (h *Hostile) stray(b []byte) {
 	}
 }
 
-const maxHead = 1 << 20
+const (
+	maxHead      = 1 << 20
+	tlsHandshake = 0x16 // first byte of a TLS record
+)
 
 // readHead reads to the empty line; with an error it returns what there was.
 func readHead(r *bufio.Reader) (head []byte, err error) {
