@@ -19,7 +19,13 @@ import (
 )
 
 // rawHTTP2 is a server that hands each :path to seen as its bytes came.
-func rawHTTP2(t *testing.T, seen chan<- string) Destination {
+func rawHTTP2(t testing.TB, seen chan<- string) Destination {
+	t.Helper()
+	return rawFields(t, func(f *http2.MetaHeadersFrame) { seen <- f.PseudoValue("path") })
+}
+
+// rawFields is a server that hands each request's header to seen.
+func rawFields(t testing.TB, seen func(*http2.MetaHeadersFrame)) Destination {
 	t.Helper()
 	key, roots := certificate(t)
 	l, err := tls.Listen("tcp4", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{key}, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12})
@@ -53,7 +59,7 @@ func rawHTTP2(t *testing.T, seen chan<- string) Destination {
 					_ = framer.WriteSettingsAck()
 				}
 			case *http2.MetaHeadersFrame:
-				seen <- f.PseudoValue("path")
+				seen(f)
 				var block bytes.Buffer
 				_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "204"})
 				_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: f.StreamID, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})

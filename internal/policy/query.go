@@ -78,9 +78,9 @@ func checkParam(raw string, rules *Rules) error {
 	case "httpmethod", "methodoverride", "httpmethodoverride", "xhttpmethod", "xhttpmethodoverride":
 		return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", quote(name))
 	case "method":
-		// PHP and others read a blank or '.' in a name as '_'; Google's APIs
-		// mark parameters of the system with a '$'.
-		if t := strings.TrimLeft(name, " "); t != "" && strings.ContainsRune("_.-$", rune(t[0])) {
+		// PHP and others read a blank, a '.' or a first '[' in a name as '_';
+		// Google's APIs mark parameters of the system with a '$'.
+		if t := strings.TrimLeft(name, " "); t != "" && strings.ContainsRune("_.-$[", rune(t[0])) {
 			return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", quote(name))
 		}
 	}

@@ -159,12 +159,13 @@ func TestAuthQuery(t *testing.T) {
 		"ｋｅｙ=x", "%ef%bd%8bey=1", "\u212aey=x", "acce\u017f\u017f_token=1", "ap\u0131key=1", "AP\u0130KEY=1",
 		"_method=DELETE", "_METHOD=DELETE", "%5fmethod=DELETE", "_Method", ".method=x", "+_method=x", "X-HTTP-Method-Override=PUT", "_HttpMethod=PATCH",
 		"xtoken=1", "X-TOKEN=1", "$key=x", "%24key=x", "$.key=x", "$access_token=x", "$httpMethod=DELETE", "%24httpMethod=DELETE", "$method=DELETE",
+		"[method=DELETE", "%5bmethod=DELETE", "[_method=DELETE", "+[method]=DELETE", "[_method[x=DELETE", "[key=x", "%5b_access_token=x",
 	} {
 		if _, err := Canonicalise("GET", "/a?"+q, nil, rules); api.CodeOf(err) != api.PolicyViolation {
 			t.Errorf("%+q: %v", q, err)
 		}
 	}
-	for _, q := range []string{"keys=1", "monkey=1", "key_id=1", "a[key]=1", "pageToken=1", "method=flickr.test", "x=access_token", "api_key_id=1", "x_token=1", "q=key", "$filter=key", "$alt=sse"} {
+	for _, q := range []string{"keys=1", "monkey=1", "key_id=1", "a[key]=1", "pageToken=1", "method=flickr.test", "x=access_token", "api_key_id=1", "x_token=1", "q=key", "$filter=key", "$alt=sse", "method[x]=1", "[methods=1"} {
 		if _, err := Canonicalise("GET", "/a?"+q, nil, rules); err != nil {
 			t.Errorf("%+q: %v", q, err)
 		}
