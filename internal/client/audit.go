@@ -74,7 +74,7 @@ func (c *Client) auditLines(ctx context.Context, path string, fn func(line []byt
 	if resp.StatusCode != http.StatusOK {
 		return readAnswer(resp, nil)
 	}
-	lines := bufio.NewReaderSize(&answerBody{ctx: ctx, resp: resp}, 64<<10) // longer than a line can be
+	lines := bufio.NewReaderSize(&answerBody{ctx: ctx, resp: resp, lost: api.DaemonUnreachable}, 64<<10) // longer than a line can be
 	for {
 		line, err := lines.ReadSlice('\n')
 		switch {
@@ -83,7 +83,7 @@ func (c *Client) auditLines(ctx context.Context, path string, fn func(line []byt
 			return ctx.Err()
 		case errors.Is(err, io.EOF) && len(line) == 0:
 			return nil
-		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull), api.CodeOf(err) == api.UpstreamUnreachable:
+		case errors.Is(err, io.EOF), errors.Is(err, bufio.ErrBufferFull):
 			return api.Errorf(api.DaemonUnreachable, "the daemon's answer broke off before its end")
 		default:
 			return err
