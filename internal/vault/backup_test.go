@@ -453,6 +453,7 @@ func TestAcceptInPlace(t *testing.T) {
 	harms["shorter"] = func(t testing.TB, dir string) {
 		harms["cut short"](t, dir)
 		must(t, os.Remove(filepath.Join(dir, "checkpoints")))
+		must(t, os.Remove(filepath.Join(dir, "key.pub")))
 	}
 	for name, harm := range harms {
 		for _, r := range []keysource.Request{{Provider: keysource.File}, passRequest("p")} {

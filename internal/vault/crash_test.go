@@ -61,6 +61,7 @@ func unlockAny(ctx context.Context, v *Vault) error {
 // number of each change that was made.
 func runVictim(job string) {
 	kind, root, _ := strings.Cut(job, ":")
+	kind, room, full := strings.Cut(kind, "/")
 	ctx := context.Background()
 	v := New(victimConfig(root))
 	fail := func(err error) {
@@ -69,11 +70,17 @@ func runVictim(job string) {
 			os.Exit(1)
 		}
 	}
-	if kind != "init" {
+	if kind != "init" && kind != "restore" {
 		fail(unlockAny(ctx, v))
+	}
+	if full { // no file may grow beyond it: a full disk
+		limitFiles(fail, room)
 	}
 	fmt.Println("ready")
 	switch kind {
+	case "restore":
+		fail(restoreAsVictim(ctx, v, root))
+		fmt.Println(1)
 	case "init":
 		fail(v.Init(ctx, who, keysource.Request{Provider: keysource.File}))
 		fmt.Println(1)
