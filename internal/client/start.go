@@ -47,6 +47,19 @@ func start(ctx context.Context, cfg Config, kind string) error {
 	return launch(ctx, cfg, file, kind)
 }
 
+// StartBeside starts the aivaultd beside this program on the vault that cfg
+// names, as Connect would, with a second socket on which nobody is operator.
+// It leaves when it is idle; StopDaemon ends it sooner.
+func StartBeside(ctx context.Context, cfg Config, agentSocket string) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	file, err := daemonFile(cfg)
+	if err != nil {
+		return err
+	}
+	return launch(ctx, cfg, file, daemon.AutostartFlag, "--agent-socket", agentSocket)
+}
+
 // daemonFile is the aivaultd beside this program's own file, links resolved,
 // and no other: PATH has no say in who gets the keys.
 func daemonFile(cfg Config) (string, error) {
@@ -71,7 +84,7 @@ func daemonFile(cfg Config) (string, error) {
 
 // launch runs the daemon in a session of its own with nothing of this
 // process's but a pipe, on which it says that it is ready or why it is not.
-func launch(ctx context.Context, cfg Config, file, kind string) error {
+func launch(ctx context.Context, cfg Config, file string, args ...string) error {
 	failed := func(err error) error {
 		return api.Errorf(api.DaemonUnreachable, "the daemon %q cannot be started: %w", file, err)
 	}
@@ -85,7 +98,7 @@ func launch(ctx context.Context, cfg Config, file, kind string) error {
 	}
 	cmd := &exec.Cmd{
 		Path:        file,
-		Args:        []string{file, kind},
+		Args:        append([]string{file}, args...),
 		Env:         cfg.Env.ForDaemon(),
 		Dir:         "/",
 		ExtraFiles:  []*os.File{w}, // standard input and outputs: /dev/null
