@@ -25,16 +25,16 @@ const (
 // up to there. The line is valid only during the call. What does not follow
 // ends it with a *ChainError.
 func (l *Log) Follow(ctx context.Context, q Query, fn func(line []byte) error) error {
-	news := make(chan struct{}, 1)
-	l.mu.Lock()
-	l.followers = append(l.followers, news)
-	l.mu.Unlock()
-	defer l.unfollow(news)
-
 	at, err := l.settledEnd(ctx)
 	if err != nil {
 		return err
 	}
+	news := make(chan struct{}, 1)
+	news <- struct{}{} // of what came since
+	l.mu.Lock()
+	l.followers = append(l.followers, news)
+	l.mu.Unlock()
+	defer l.unfollow(news)
 	if q.Limit > 0 {
 		if err := l.newest(q, at.seq, fn); err != nil {
 			return err

@@ -184,8 +184,12 @@ func segmented(t testing.TB, cfg Config, samples ...int) {
 			c.advance(line)
 			text = append(append(text, line...), '\n')
 		}
-		for range n {
-			next(sample(int(c.seq) + 1))
+		for i := range n {
+			r := sample(int(c.seq) + 1)
+			if i%5 == 4 {
+				r.Event = CallRefused
+			}
+			next(r)
 		}
 		if i < len(samples)-1 {
 			next(Record{Event: LogRotated, RequestID: fmt.Sprint(c.seq + 1)})
