@@ -115,7 +115,6 @@ func (x *exchange) followAudit() error {
 // a trailer.
 func (x *exchange) lines(ctx context.Context, read admin.AuditStream, live bool) error {
 	ctl := http.NewResponseController(x.w)
-	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
 	if live {
 		x.beginLines()
 		_ = ctl.Flush() // the first record may be long in coming
@@ -129,7 +128,7 @@ func (x *exchange) lines(ctx context.Context, read admin.AuditStream, live bool)
 		}
 		if now := time.Now(); live || now.After(patient) {
 			patient = now.Add(time.Second)
-			_ = ctl.SetWriteDeadline(now.Add(linePatient))
+			_ = ctl.SetWriteDeadline(now.Add(min(linePatient, x.h.taking)))
 		}
 		buf = append(append(buf[:0], line...), '\n')
 		if _, err := x.w.Write(buf); err != nil {
@@ -160,6 +159,7 @@ func (x *exchange) lines(ctx context.Context, read admin.AuditStream, live bool)
 const linePatient = time.Minute
 
 func (x *exchange) beginLines() {
+	x.patient()
 	head := x.w.Header()
 	head.Set("Content-Type", typeLines)
 	head.Set("Trailer", trailers)

@@ -32,7 +32,6 @@ func (x *exchange) backup() error {
 	x.w.WriteHeader(x.status)
 	out := &patientWriter{w: x.w, ctl: http.NewResponseController(x.w)}
 	err = b.Write(x.r.Context(), out)
-	_ = out.ctl.SetWriteDeadline(time.Time{})
 	switch {
 	case out.err != nil:
 		panic(http.ErrAbortHandler) // the caller is gone

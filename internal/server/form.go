@@ -195,6 +195,7 @@ func (x *exchange) write(status int, v any) {
 	head := x.w.Header()
 	head.Set("Content-Type", typeJSON)
 	head.Set("Content-Length", strconv.Itoa(len(b)+1))
+	x.patient()
 	x.status = status
 	x.w.WriteHeader(status)
 	_, _ = x.w.Write(append(b, '\n'))

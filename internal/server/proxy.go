@@ -131,10 +131,9 @@ func (x *exchange) stream(ctl *http.ResponseController, a *broker.Answer, planne
 		}
 		x.begin(a, planned)
 	}
-	defer func() { _ = ctl.SetWriteDeadline(time.Time{}) }()
 	for {
 		if n > 0 {
-			_ = ctl.SetWriteDeadline(time.Now().Add(bodyPatient))
+			x.patient()
 			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
 				panic(http.ErrAbortHandler) // the caller is gone
 			}
@@ -188,6 +187,7 @@ func (x *exchange) whole(a *broker.Answer, planned string, body []byte) {
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
 		head.Set("Content-Length", strconv.Itoa(len(body)))
 	}
+	x.patient()
 	x.status = a.Status
 	x.w.WriteHeader(a.Status)
 	_, _ = x.w.Write(body)
@@ -195,6 +195,7 @@ func (x *exchange) whole(a *broker.Answer, planned string, body []byte) {
 
 // begin sends the header of an answer whose end is not known yet.
 func (x *exchange) begin(a *broker.Answer, planned string) {
+	x.patient()
 	x.header(a, planned).Set("Trailer", trailers)
 	x.status = a.Status
 	x.w.WriteHeader(a.Status)

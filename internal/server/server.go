@@ -49,7 +49,7 @@ func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &handler{cfg: cfg}
+	s := &handler{cfg: cfg, taking: bodyPatient}
 	s.routes = s.table()
 	return s
 }
@@ -58,6 +58,7 @@ type handler struct {
 	cfg    Config
 	routes []route
 	bodies budget
+	taking time.Duration // how long a caller may leave an answer untaken
 }
 
 type callerKey struct{}
