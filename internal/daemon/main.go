@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,7 +37,8 @@ Usage: aivaultd [--socket PATH] [--agent-socket PATH] [--shared]
   --version            print version, commit and Go version
 
 It always listens at the user's own socket. It stays in the foreground until
-it gets SIGTERM or SIGINT; then it finishes the calls that run.
+it gets SIGTERM or SIGINT; then it finishes the calls that run, for 30 seconds
+at most. A second signal ends them.
 `
 
 // Main is aivaultd: it returns the exit status. readDev reads the development
@@ -91,8 +91,9 @@ func start(cfg *Config, version string, readDev func([]string) (*Dev, error), re
 	cfg.Env, cfg.Build, cfg.Ready = env, NewBuild(version, dev), ready.ok
 	// The last two would print every goroutine's stack with what the functions
 	// were called with, and end the process with calls under way.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt, syscall.SIGQUIT, syscall.SIGABRT)
+	ctx, hurry, stop := untilSignal(syscall.SIGTERM, os.Interrupt, syscall.SIGQUIT, syscall.SIGABRT)
 	defer stop()
+	cfg.Hurry = hurry
 	signal.Ignore(syscall.SIGHUP) // the terminal it was started from may go
 	return Run(ctx, *cfg)
 }

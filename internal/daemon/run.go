@@ -29,18 +29,18 @@ type Config struct {
 	Clock       func() time.Time
 	Argon2id    keysource.Argon2Params
 	Audit       AuditOptions
-	Ready       func() // called once, when every socket answers; may be nil
+	Ready       func()          // called once, when every socket answers; may be nil
+	Hurry       context.Context // ends when what runs is to be waited for no longer; may be nil
 }
 
 const (
-	drainFor          = 30 * time.Second
 	readHeaderTimeout = 10 * time.Second
 	keepAlive         = 2 * time.Minute
 	maxHeader         = 64 << 10
 )
 
 // Run is the daemon: it returns when ctx ends or it was idle for long enough,
-// after the calls that run have ended, or half a minute.
+// after the calls that run have ended, or half a minute, or when cfg.Hurry ends.
 func Run(ctx context.Context, cfg Config) (err error) {
 	log, closeLog := openLog(cfg.Env, cfg.Console)
 	defer func() { err = errors.Join(err, closeLog()) }()
@@ -83,8 +83,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 
 // serve answers on sockets until it is time to leave.
 func serve(ctx context.Context, cfg Config, inst *Instance, sockets []*socket, lock *vaultLock, quiet *idle, log *slog.Logger) error {
+	served := &requests{next: inst.Handler}
 	srv := &http.Server{
-		Handler:           inst.Handler,
+		Handler:           served,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       keepAlive,
 		MaxHeaderBytes:    maxHeader,
@@ -100,12 +101,7 @@ func serve(ctx context.Context, cfg Config, inst *Instance, sockets []*socket, l
 		wg.Go(func() { _ = srv.Serve(gates[i]) }) // ends with the gate
 	}
 	stop := func(after time.Duration) error {
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), after)
-		defer cancel()
-		err := srv.Shutdown(drain)
-		if err != nil {
-			err = srv.Close()
-		}
+		err := leave(srv, served, after, cfg.Hurry)
 		for _, g := range gates { // a gate that Serve never saw
 			_ = g.Close()
 		}
