@@ -1,8 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,13 +18,16 @@ type aivault struct {
 	*process
 	env    []string
 	dir    string
+	flags  []string // of aivaultd
 	socket string
 	invoke []string // the measured call as a command
 }
 
-func startAivault(ctx context.Context, p plan, dir, upstream, ca string) (*aivault, error) {
+// startAivault makes it in dir; flags are aivaultd's.
+func startAivault(ctx context.Context, p plan, dir, upstream, ca string, flags ...string) (*aivault, error) {
 	vault := filepath.Join(dir, "vault")
 	av := &aivault{
+		flags:  flags,
 		env:    []string{"HOME=" + dir, "AIVAULT_DIR=" + vault, "AIVAULT_DISABLE_DISK_LOGS=1", "PATH=" + os.Getenv("PATH")},
 		dir:    vault,
 		socket: filepath.Join(vault, "run", "aivaultd.sock"),
@@ -51,7 +55,7 @@ func (av *aivault) startByHand(ctx context.Context, p plan) error {
 	if err := av.halt(ctx, p); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(p.aivault), "aivaultd"))
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(p.aivault), "aivaultd"), av.flags...)
 	cmd.Env = av.env
 	if err := cmd.Start(); err != nil {
 		return err
@@ -61,20 +65,19 @@ func (av *aivault) startByHand(ctx context.Context, p plan) error {
 }
 
 // logged counts the events in the audit log.
-func (av *aivault) logged() (int, error) {
-	segments, err := filepath.Glob(filepath.Join(av.dir, "audit", "*.jsonl"))
+func (av *aivault) logged(ctx context.Context, p plan) (int, error) {
+	out, err := run(ctx, append(av.env, "AIVAULTD_DISABLE=1"), "", p.aivault, "audit", "--limit", "1", "--json")
 	if err != nil {
 		return 0, err
 	}
-	lines := 0
-	for _, s := range segments {
-		b, err := os.ReadFile(s)
-		if err != nil {
-			return 0, err
-		}
-		lines += bytes.Count(b, []byte{'\n'})
+	var list struct{ Records []struct{ Seq int } }
+	if err := json.Unmarshal(out, &list); err != nil {
+		return 0, err
 	}
-	return lines, nil
+	if len(list.Records) != 1 {
+		return 0, errors.New("the audit log is empty")
+	}
+	return list.Records[0].Seq, nil
 }
 
 // halt leaves no daemon behind, so that the next call starts one.
