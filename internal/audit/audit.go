@@ -25,6 +25,8 @@ const (
 	VaultUnlockFailed = "vault.unlock_failed"
 	VaultLocked       = "vault.locked"
 	VaultRotated      = "vault.rotated"
+	BackupMade        = "vault.backed_up"
+	VaultRestored     = "vault.restored" // a backup was put in the vault's place, or an old copy accepted
 	SecretCreated     = "secret.created"
 	SecretUpdated     = "secret.updated"
 	SecretRotated     = "secret.rotated"
@@ -54,8 +56,6 @@ const (
 	EchoRedacted      = "echo_redacted" // an upstream repeated a secret
 	LogRotated        = "log.rotated"   // the last line of a closed segment
 	LogPruned         = "log.pruned"    // segments older than is kept were removed
-	BackupMade        = "vault.backed_up"
-	VaultRestored     = "vault.restored" // a backup was put in the vault's place, or an old copy accepted
 )
 
 // Caller is how a record names who asked.
