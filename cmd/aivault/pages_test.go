@@ -40,6 +40,8 @@ func preparations() map[string]string {
 	const accounts = "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name work-key\n" +
 		"aivault credential create openai-work --provider openai --secret secret=work-key"
 	return map[string]string{
+		"aivault backup":                  "aivault init\necho a-passphrase >~/backup-passphrase",
+		"aivault restore":                 "aivault secrets create --name OPENAI_API_KEY\naivault backup ~/aivault.backup",
 		"aivault capability bind":         accounts,
 		"aivault capability disable":      "aivault init",
 		"aivault capability enable":       "aivault init",

@@ -126,7 +126,11 @@ func (o *Options) backUp(ctx context.Context, c *client.Client, r api.BackupRequ
 	if o.JSON {
 		return o.printJSON(backupDone{path, info.VaultID, info.Generation, info.MadeAtMs, info.Key.Provider, info.Alone})
 	}
-	o.say("Backup of generation %d written to %s", info.Generation, term.Line(path))
+	where := term.Line(path)
+	if path == "-" {
+		where = "standard output"
+	}
+	o.say("Backup of generation %d written to %s", info.Generation, where)
 	o.say("%s", o.opensWith(info))
 	return nil
 }

@@ -31,8 +31,8 @@ func newRestore(o *Options) *cobra.Command {
 			"a later one, or is missing, cut short or broken. A log that is whole is kept; any other is moved\n" +
 			"aside, and a new one begins.",
 		Example: "  aivault restore ~/aivault.backup\n" +
-			"  aivault restore ~/aivault.backup --accept 12\n" +
-			"  aivault restore --accept 12",
+			"  aivault restore ~/aivault.backup --accept 2\n" +
+			"  aivault restore --accept 2",
 		Args: cobra.ArbitraryArgs,
 	}
 	pass := newEntry(cmd, "passphrase", "passphrase-file", "the passphrase")

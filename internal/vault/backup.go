@@ -80,8 +80,8 @@ func PeekBackup(r *bufio.Reader) (BackupInfo, error) {
 		return BackupInfo{}, err
 	}
 	first, rest, ok := bytes.Cut(ahead, []byte("\n"))
-	if !ok || len(first) > maxBackupHeader {
-		return BackupInfo{}, errBackup(errNotOne)
+	if !ok || len(first) > maxBackupHeader || !bytes.HasPrefix(first, []byte(`{"aivaultBackup":`)) {
+		return BackupInfo{}, api.Errorf(api.InvalidRequest, "the file is no backup of an aivault vault")
 	}
 	b, err := parseBackupHeader(first)
 	if err != nil {
@@ -101,8 +101,6 @@ func PeekBackup(r *bufio.Reader) (BackupInfo, error) {
 func infoOf(b backupHeader, h header) BackupInfo {
 	return BackupInfo{VaultID: b.Vault, Generation: b.Generation, MadeAtMs: b.MadeAtMs, Key: h.Key, Alone: h.Generation != b.Generation}
 }
-
-var errNotOne = errors.New("is none, or was made by a newer aivault")
 
 // errBackup says what is wrong with a backup file.
 func errBackup(err error) error {

@@ -235,7 +235,7 @@ func TestHostileBackups(t *testing.T) {
 		wantCode(t, err, api.VaultUnavailable, "out of bounds")
 	}
 	err := wantRefused(t, other, "a line without an end", bytes.Repeat([]byte("x"), 1<<20))
-	wantCode(t, err, api.InvalidRequest, "is none")
+	wantCode(t, err, api.InvalidRequest, "no backup")
 	wantRefused(t, other, "nothing at all", nil)
 	dev := other
 	dev.Dev = true

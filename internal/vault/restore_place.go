@@ -336,6 +336,9 @@ func (v *Vault) enter(ctx context.Context, keys *keyring) error {
 	}
 	v.setKeys(keys)
 	_, err := v.reopen(context.WithoutCancel(ctx), true)
+	if log, e := v.openLog(keys.vaultID); err == nil && e == nil {
+		_ = log.Checkpoint() // a log that came with the restore has no news that would be signed
+	}
 	if v.marker.locked(v.now()) {
 		v.dropKeys()
 	}
