@@ -60,6 +60,7 @@ func preparations() map[string]string {
 			"aivault secrets create --name AWS_ACCESS_KEY_ID\naivault secrets create --name AWS_SECRET_ACCESS_KEY",
 		"aivault oauth logout":  "pass show gitlab-app | aivault oauth login gitlab --client-id my-app --client-secret-stdin",
 		"aivault oauth status":  "aivault init",
+		"aivault audit verify":  "aivault init",
 		"aivault explain":       "aivault secrets create --name OPENAI_API_KEY\naivault secrets create --name GITHUB_TOKEN",
 		"aivault grant add":     "aivault init",
 		"aivault grant default": "aivault init",

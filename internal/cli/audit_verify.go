@@ -44,22 +44,22 @@ func newAuditVerify(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if _, err := os.Stat(cfg.Dir); errors.Is(err, fs.ErrNotExist) {
+				return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", cfg.Dir)
+			}
 			var report audit.Report
 			if done := untilDone(cmd.Context(), func() { report, err = audit.Verify(cfg) }); done != nil {
 				return done
 			}
-			if errors.Is(err, fs.ErrNotExist) {
-				return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", cfg.Dir)
-			}
 			if err != nil {
 				return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
 			}
-			return o.printReport(report, key == "")
+			return o.printReport(report)
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the log, or a vault with one, is in this `DIR`")
 	cmd.Flags().StringVar(&key, "key", "", "the public `KEY`, or a file that holds it")
-	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "hold it against the checkpoint in this `FILE`")
+	cmd.Flags().StringVar(&checkpoint, "checkpoint", "", "hold it against the signed checkpoints in this `FILE`")
 	return cmd
 }
 
@@ -104,9 +104,8 @@ func (o *Options) logDir(from string) (string, error) {
 	return from, nil
 }
 
-// printReport says in one line what was found. ownKey says that the key came
-// from the log's own directory.
-func (o *Options) printReport(r audit.Report, ownKey bool) error {
+// printReport says in one line what was found.
+func (o *Options) printReport(r audit.Report) error {
 	var err error
 	switch {
 	case o.JSON:
@@ -122,8 +121,8 @@ func (o *Options) printReport(r audit.Report, ownKey bool) error {
 	if r.Problem != nil {
 		return exitStatus(api.OutcomeOf(api.Internal).Exit)
 	}
-	if ownKey && r.Key != "" && !o.JSON {
-		o.notice("the key was taken from the log's own directory: compare it with the one that you kept")
+	if r.KeyFrom != "" && !o.JSON {
+		o.notice("the key was taken from %s, beside the log: compare it with the one that you kept", r.KeyFrom)
 	}
 	return nil
 }
