@@ -1,15 +1,20 @@
 package attack_test
 
 import (
+	"flag"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"moldable.sh/aivault/internal/attack"
 )
+
+var only = flag.String("only", "", "run these attacks alone: ids, separated by commas")
 
 // aivaultd builds this tree's daemon, as it is released.
 func aivaultd(t testing.TB) string {
@@ -68,8 +73,15 @@ func daemon(t testing.TB) (cfg attack.Config) {
 func TestAttacks(t *testing.T) {
 	cfg := daemon(t)
 	cfg.Full = !testing.Short()
-	cfg.Only = func(a *attack.Attack) bool { return !testing.Short() || !a.Long }
+	cfg.Only = func(a *attack.Attack) bool {
+		if *only != "" {
+			return slices.Contains(strings.Split(*only, ","), a.ID)
+		}
+		return !testing.Short() || !a.Long
+	}
+	results := map[string]attack.Result{}
 	cfg.Ended = func(r attack.Result) {
+		results[r.ID] = r
 		t.Run(r.Class+"/"+r.ID, func(t *testing.T) {
 			for _, f := range r.Failures {
 				t.Error(f)
@@ -80,4 +92,5 @@ func TestAttacks(t *testing.T) {
 	if _, err := attack.Run(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
+	checkPage(t, results)
 }

@@ -87,10 +87,10 @@ func destinationAttacks() []Attack {
 				for _, p := range []string{"0443", "00443", "65979", strconv.Itoa(port + 65536), "0" + strconv.Itoa(port), "+443", "-1", "0", "65536", "99999999999999999999", "443a", "0x1bb", "", " 443", "443 ", "443:" + strconv.Itoa(port), "\uff14\uff14\uff13", "4e2", "443.0"} {
 					t.denied(fmt.Sprintf("port %+q", p), t.tryHost(id, "localhost:"+p), refusals...)
 				}
-				err = t.makeCredential(api.CredentialCreate{ID: t.name("aa"), Provider: t.name("aa"), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{t.host}, AllowPrivateNetwork: true})
+				err = t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: t.name(Provider), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{t.host}, AllowPrivateNetwork: true})
 				t.denied("a port without its exception", err, refusals...)
 				for _, p := range []int{0, -1, 65536, 65979} {
-					err = t.makeCredential(api.CredentialCreate{ID: t.name("aa"), Provider: t.name("aa"), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{"localhost"}, AllowPorts: []int{p}})
+					err = t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: t.name(Provider), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{"localhost"}, AllowPorts: []int{p}})
 					t.denied("an exception for port "+strconv.Itoa(p), err, refusals...)
 				}
 			},
@@ -115,7 +115,7 @@ func destinationAttacks() []Attack {
 				id, err := t.storeSecret("special", t.newDecoy(), "")
 				t.must(err)
 				try := func(host string, private, plain bool) error {
-					name := t.name("aa")
+					name := t.name(Provider)
 					return t.makeCredential(api.CredentialCreate{ID: name, Provider: name, SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{host}, AllowPrivateNetwork: private, AllowHTTP: plain})
 				}
 				for _, s := range special {
@@ -239,25 +239,25 @@ func destinationAttacks() []Attack {
 				ref := t.pinned("OPENAI_API_KEY")
 				for _, h := range []string{"evil.test", "api.openai.com", "api.openai.com.evil.test", "evil-api.openai.com", "openai.com", t.host, "api.openai.com:8443", "localhost"} {
 					for _, r := range []api.CredentialCreate{
-						{Provider: t.name("aa"), Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{h}},
-						{Provider: t.name("aa"), Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{h}, AllowPrivateNetwork: true, AllowPorts: []int{8443, int(t.up.Addr().Port())}, CAPEM: string(t.up.CAPEM())},
+						{Provider: t.name(Provider), Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{h}},
+						{Provider: t.name(Provider), Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{h}, AllowPrivateNetwork: true, AllowPorts: []int{8443, int(t.up.Addr().Port())}, CAPEM: string(t.up.CAPEM())},
 						{Provider: "openai", Hosts: []string{h}, AllowPrivateNetwork: true},
 						{Provider: "openai", Hosts: []string{h}, CAPEM: string(t.up.CAPEM())},
 						{Provider: "github", Hosts: []string{h}},
 						{Provider: "openai", Auth: &api.AuthSpec{Type: "query", ParamName: "k"}},
 					} {
-						r.ID, r.SecretRefs, r.Scope = t.name("aa"), map[string]string{"": ref}, pinnedScope
+						r.ID, r.SecretRefs, r.Scope = t.name(Provider), map[string]string{"": ref}, pinnedScope
 						t.denied(fmt.Sprintf("%s to %s", r.Provider, h), t.operate("POST", api.RouteCredentials, r, nil), refusals...)
 					}
 				}
 				// A custom capability of the provider's goes to the provider's hosts.
 				for _, h := range []string{"evil.test", "api.openai.com.evil.test", "evil-api.openai.com", t.host} {
-					err := t.makeCapability(api.CapabilityCreate{ID: "openai/" + t.name("aa"), Methods: []string{"GET"}, Paths: []string{"/"}, Host: h})
+					err := t.makeCapability(api.CapabilityCreate{ID: "openai/" + t.name(Provider), Methods: []string{"GET"}, Paths: []string{"/"}, Host: h})
 					t.denied("a capability to "+h, err, refusals...)
 				}
 			},
 			Twin: func(t *T) {
-				id := t.name("aa")
+				id := t.name(Provider)
 				if err := t.operate("POST", api.RouteCredentials, api.CredentialCreate{ID: id, Provider: "openai", SecretRefs: map[string]string{"": t.pinned("OPENAI_API_KEY")}, Scope: pinnedScope}, nil); err != nil {
 					t.Errorf("twin: another credential of the provider's own: %v", err)
 					return
@@ -271,7 +271,7 @@ func destinationAttacks() []Attack {
 			Harm: "Anyone can rent a host there, and would be sent the key of somebody else's.",
 			Run: func(t *T) {
 				const shop = "one-store.myshopify.com"
-				ref, id := t.pinned("SHOPIFY_ADMIN_TOKEN"), t.name("aa")
+				ref, id := t.pinned("SHOPIFY_ADMIN_TOKEN"), t.name(Provider)
 				create := func(host string) error {
 					return t.operate("POST", api.RouteCredentials, api.CredentialCreate{ID: id, Provider: "shopify", SecretRefs: map[string]string{"": ref}, Hosts: []string{host}, Scope: pinnedScope}, nil)
 				}
@@ -285,7 +285,7 @@ func destinationAttacks() []Attack {
 				}
 			},
 			Twin: func(t *T) {
-				id := t.name("aa")
+				id := t.name(Provider)
 				err := t.operate("POST", api.RouteCredentials, api.CredentialCreate{ID: id, Provider: "shopify", SecretRefs: map[string]string{"": t.pinned("SHOPIFY_ADMIN_TOKEN")}, Hosts: []string{"one-store.myshopify.com"}, Scope: pinnedScope}, nil)
 				if err != nil {
 					t.Errorf("twin: again, to the same shop: %v", err)
@@ -339,7 +339,7 @@ func destinationAttacks() []Attack {
 
 // tryHost makes a credential for a host, with every exception.
 func (t *T) tryHost(secret, host string) error {
-	name := t.name("aa")
+	name := t.name(Provider)
 	err := t.makeCredential(api.CredentialCreate{
 		ID: name, Provider: name, SecretRefs: map[string]string{"": secret}, Auth: &api.AuthSpec{Type: "header"},
 		Hosts: []string{host}, AllowPorts: []int{int(t.up.Addr().Port()), 443, 8443},

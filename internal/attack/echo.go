@@ -132,7 +132,7 @@ func echoAttacks() []Attack {
 	}
 	twin := func(t *T) {
 		v := honest(t)
-		for _, e := range encodings() {
+		for _, e := range t.encodings() {
 			text := e.write(v)
 			unchanged(t, e.name+" of what is no secret", sized("200 OK", "Content-Type: text/plain\r\n", text), text)
 		}
@@ -143,7 +143,7 @@ func echoAttacks() []Attack {
 			Harm: "The caller would read the key in an answer.",
 			Run: func(t *T) {
 				c := t.honest()
-				for _, e := range encodings() {
+				for _, e := range t.encodings() {
 					text := e.write(t.decoy)
 					for _, tr := range transports() {
 						if tr.head && !printable(text) {
@@ -169,7 +169,7 @@ func echoAttacks() []Attack {
 			ID: "echo-splits", Class: "echo", Title: "the secret in every encoding, cut at every offset by the border of a chunk and a TLS record",
 			Harm: "A scrubber that looks at one buffer at a time would let both halves pass.",
 			Run: func(t *T) {
-				for _, e := range encodings() {
+				for _, e := range t.encodings() {
 					text := e.write(t.decoy)
 					var parts []string
 					for i := 1; i < len(text); i++ {
@@ -194,7 +194,7 @@ func echoAttacks() []Attack {
 			ID: "echo-packed-splits", Class: "echo", Title: "the secret under gzip and deflate, a TLS record for each byte of the packed text",
 			Harm: "What is decompressed piece by piece would be searched piece by piece.",
 			Run: func(t *T) {
-				for _, e := range encodings()[:12] {
+				for _, e := range t.encodings()[:12] {
 					text := strings.Repeat("<"+e.write(t.decoy)+">", 20)
 					for name, packed := range map[string]string{"gzip": gzipped(text), "deflate": zlibbed(text)} {
 						t.scrubbed(e.name+", "+name, t.honest(), chunked("Content-Encoding: "+name+"\r\n", "", letters(packed)...))
@@ -274,7 +274,7 @@ func echoAttacks() []Attack {
 			ID: "echo-event-lines", Class: "echo", Title: "the secret over two `data:` lines of one event, cut at every offset, with every line end",
 			Harm: "The client joins the lines, and has the key.",
 			Run: func(t *T) {
-				for _, e := range encodings() {
+				for _, e := range t.encodings() {
 					text := e.write(t.decoy)
 					if !printable(text) {
 						continue
@@ -321,7 +321,7 @@ func echoAttacks() []Attack {
 				other := t.newDecoy()
 				ref, err := t.storeSecret("other", other, "")
 				t.must(err)
-				second := t.name("aa")
+				second := t.name(Provider)
 				t.must(t.makeCredential(api.CredentialCreate{ID: second, Provider: id, SecretRefs: map[string]string{"": ref}, Auth: &api.AuthSpec{Type: "header"}}))
 				c := call{capability: capability, credential: id, method: "GET", path: "/v1/below/x"}
 				say := func(s string) standin.Act { return sized("200 OK", "", "stored: "+s) }
@@ -463,7 +463,7 @@ func echoAttacks() []Attack {
 }
 
 func (t *T) longEcho(size int) {
-	all := encodings()
+	all := t.encodings()
 	var b strings.Builder
 	n := 0
 	for i := 0; b.Len() < size; i++ {

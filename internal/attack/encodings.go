@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf16"
 )
@@ -50,9 +51,28 @@ func mixed(seed int) func(string) string {
 	}
 }
 
-// encodings are those that a secret is looked for in: themselves, one inside
+// encodings are those that the run has time for: all, or one of each kind.
+func (s *Stand) encodings() []encoding {
+	all := allEncodings()
+	if s.full {
+		return all
+	}
+	return slices.DeleteFunc(all, func(e encoding) bool {
+		var n, after int
+		if _, err := fmt.Sscanf(e.name, "mixture %d", &n); err == nil {
+			return n > 2
+		}
+		_, alignment, aligned := strings.Cut(e.name, " +")
+		if _, err := fmt.Sscanf(alignment, "%d-%d", &n, &after); aligned && err == nil {
+			return after > 0 || n > 0 && strings.Contains(e.name, "unpadded")
+		}
+		return false
+	})
+}
+
+// allEncodings are those that a secret is looked for in: themselves, one inside
 // an escape, and escapes in any mixture.
-func encodings() []encoding {
+func allEncodings() []encoding {
 	all := []encoding{{"raw", func(s string) string { return s }}}
 	for i, style := range styles[1:] {
 		all = append(all, encoding{fmt.Sprintf("escape %d", i+1), each(style)})

@@ -25,14 +25,11 @@ func installationAttacks() []Attack {
 // which sends nothing, and made only if the explanation says that it would be
 // refused.
 func configured(t *T) {
-	a := t.ask("GET", api.RouteCapabilities+"?show=usable", "")
 	var list api.CapabilityList
-	if a.err != nil || strictjson.Unmarshal(a.body, &list) != nil {
-		t.Fatalf("the capabilities cannot be read: status %d %q", a.status, a.code)
-	}
+	t.must(t.operate("GET", api.RouteCapabilities+"?show=usable", nil, &list))
 	tried := 0
 	for _, c := range list.Capabilities {
-		own := strings.HasPrefix(c.ID, Provider+"/") || strings.HasPrefix(c.ID, "aa-")
+		own := strings.HasPrefix(c.ID, Provider)
 		if !c.Ready || own && tried > 0 || tried == maxInstalled || len(c.Methods) == 0 {
 			continue
 		}

@@ -386,7 +386,7 @@ func policyAttacks() []Attack {
 			ID: "recreated-credential", Class: "policy", Title: "a registry credential that is deleted and made again with other hosts, exceptions or auth, and a capability of the registry's name",
 			Harm: "Two harmless steps would do what one is refused for.",
 			Run: func(t *T) {
-				ref, id := t.pinned("ANTHROPIC_API_KEY"), t.name("aa")
+				ref, id := t.pinned("ANTHROPIC_API_KEY"), t.name(Provider)
 				make := func(r api.CredentialCreate) error {
 					r.ID, r.Provider, r.Scope, r.SecretRefs = id, "anthropic", pinnedScope, map[string]string{"": ref}
 					return t.operate("POST", api.RouteCredentials, r, nil)
@@ -405,7 +405,7 @@ func policyAttacks() []Attack {
 				}
 			},
 			Twin: func(t *T) {
-				id := t.name("aa")
+				id := t.name(Provider)
 				err := t.operate("POST", api.RouteCredentials, api.CredentialCreate{ID: id, Provider: "anthropic", Scope: pinnedScope, SecretRefs: map[string]string{"": t.pinned("ANTHROPIC_API_KEY")}}, nil)
 				if err != nil {
 					t.Errorf("twin: made again as it was: %v", err)
@@ -452,7 +452,7 @@ func (t *T) tenant() call {
 	const scope = "group:w-one:g-one"
 	id, err := t.storeSecret("tenant", decoy, scope)
 	t.must(err)
-	name := t.name("aa")
+	name := t.name(Provider)
 	t.must(t.makeCredential(api.CredentialCreate{ID: name, Provider: name, Scope: scope, SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}}))
 	t.must(t.makeCapability(api.CapabilityCreate{ID: name + "/call", Methods: []string{"GET"}, Paths: []string{"/v1/below"}}))
 	return call{capability: name + "/call", workspace: "w-one", group: "g-one", method: "GET", path: "/v1/below/x", auth: "Authorization: Bearer " + decoy}

@@ -57,6 +57,7 @@ type Stand struct {
 	finder    *finder  // of these
 	count     int      // of what was made
 	dir       string   // the vault's
+	full      bool     // as Config has it
 	log       []record
 	read      map[string]int64 // how far each segment was
 	clean     int              // how many records were looked at closely
@@ -72,7 +73,7 @@ func Run(ctx context.Context, cfg Config) (results []Result, err error) {
 		return nil, err
 	}
 	defer up.Close()
-	s := &Stand{ctx: ctx, operator: cfg.Socket, agent: cfg.AgentSocket, dir: cfg.Dir, up: up, finder: newFinder(), read: map[string]int64{}}
+	s := &Stand{ctx: ctx, operator: cfg.Socket, agent: cfg.AgentSocket, dir: cfg.Dir, full: cfg.Full, up: up, finder: newFinder(), read: map[string]int64{}}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}
@@ -208,7 +209,7 @@ func (t *T) credential(change func(*api.CredentialCreate)) (credential, capabili
 	decoy = t.newDecoy()
 	id, err := t.storeSecret("own", decoy, "")
 	t.must(err)
-	name := t.name("aa-own")
+	name := t.name(Provider + "-own")
 	r := api.CredentialCreate{ID: name, Provider: name, SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}}
 	if change != nil {
 		change(&r)

@@ -14,6 +14,7 @@ import (
 )
 
 func newDoctor(o *Options) *cobra.Command {
+	var attack bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is weak or broken in this installation, and how to mend it",
@@ -21,11 +22,22 @@ func newDoctor(o *Options) *cobra.Command {
 			"its sockets, the clock, the audit log, broken entries, certificates and logins that end, what\n" +
 			"protects the daemon's memory, and at secrets in the clear in shell startup files and the .env\n" +
 			"files of the current directory. Each finding comes with the command that mends it. It changes\n" +
-			"nothing and starts no daemon. The exit status is 1 when something was found.",
+			"nothing and starts no daemon. The exit status is 1 when something was found.\n\n" +
+			"With --attack it attacks this program instead: it starts the daemon beside it on a throw-away\n" +
+			"vault, copies this installation's configuration there with a decoy for every value, and tries\n" +
+			"what products of this kind have been broken by, over that daemon's socket and against a hostile\n" +
+			"upstream on this machine. It calls no real host, needs no network, and leaves nothing behind.\n" +
+			"The exit status is 1 when an attack got through.",
 		Example: "  aivault doctor",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.doctor(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if attack {
+				return o.attack(cmd.Context())
+			}
+			return o.doctor(cmd.Context())
+		},
 	}
+	cmd.Flags().BoolVar(&attack, "attack", false, "run the attack suite against this program and configuration")
 	return cmd
 }
 
