@@ -138,7 +138,12 @@ func parsePrefix(line []byte) (seq uint64, prev []byte, ok bool) {
 const tooLong = "it is longer than a line can be"
 
 // read follows every whole line of f from the chain's offset on, and reports
-// how many bytes stand after the last newline. buf is longer than a line.
+// how many bytes stand after the last of them. buf is longer than a line.
+//
+// No line holds a zero byte: where one is, a power cut has left room that was
+// never written, and what comes after it, be it whole, came after what is lost.
+// All of it is the torn end. Whether more is missing than may be is for those
+// to say who know a position that has to be there.
 func (c *chain) read(f io.ReaderAt, buf []byte, fn func(line []byte, at *chain) error) (torn int64, err error) {
 	have := 0 // bytes of an unfinished line at the start of buf
 	for {
@@ -146,9 +151,17 @@ func (c *chain) read(f io.ReaderAt, buf []byte, fn func(line []byte, at *chain) 
 		if err != nil && !errors.Is(err, io.EOF) {
 			return 0, fmt.Errorf("audit: read log: %w", err)
 		}
-		data, err2 := c.readLines(buf[:have+n], fn)
+		all := have + n
+		hole := bytes.IndexByte(buf[have:all], 0)
+		if hole >= 0 {
+			all = have + hole
+		}
+		data, err2 := c.readLines(buf[:all], fn)
 		if err2 != nil {
 			return 0, err2
+		}
+		if hole >= 0 {
+			return c.toEnd(f, buf)
 		}
 		if err != nil {
 			return int64(len(data)), nil
@@ -157,6 +170,19 @@ func (c *chain) read(f io.ReaderAt, buf []byte, fn func(line []byte, at *chain) 
 			return c.skipTorn(f, buf)
 		}
 		have = copy(buf, data)
+	}
+}
+
+// toEnd measures what is left.
+func (c *chain) toEnd(f io.ReaderAt, buf []byte) (n int64, err error) {
+	for {
+		got, err := f.ReadAt(buf, c.offset+n)
+		n += int64(got)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return 0, fmt.Errorf("audit: read log: %w", err)
+		}
 	}
 }
 
@@ -188,8 +214,8 @@ func (c *chain) readLines(data []byte, fn func(line []byte, at *chain) error) ([
 }
 
 // skipTorn measures what stands at the chain's offset and is too long for a
-// line. Up to the end of the file it is a torn tail (a power cut can leave a
-// long run of zeros); with a newline in it, it is a line that cannot be.
+// line. Up to the end of the file it is a torn tail; with a newline in it, it
+// is a line that cannot be.
 func (c *chain) skipTorn(f io.ReaderAt, buf []byte) (torn int64, err error) {
 	for {
 		n, err := f.ReadAt(buf, c.offset+torn)

@@ -35,11 +35,12 @@ type Log struct {
 	armed     bool        // the timer will sync
 	timer     *time.Timer // nil before the first use
 	written   position
-	signer    crypto.Signer  // nil: none
-	news      bool           // something was appended and is not signed yet
-	signArmed bool           // the timer will sign
-	signTimer *time.Timer    // nil before the first use
-	signFault error          // why signing failed last
+	signer    crypto.Signer // nil: none
+	news      bool          // something was appended and is not signed yet
+	signArmed bool          // the timer will sign
+	signTimer *time.Timer   // nil before the first use
+	signFault error         // why signing failed last
+	signDelay time.Duration
 	inflight  sync.WaitGroup // appends, and the timer's function
 	followers []chan struct{}
 
@@ -132,6 +133,8 @@ func Open(cfg Config) (*Log, error) {
 		id:    id,
 		tail:  chain{file: current},
 		fsync: (*os.File).Sync,
+
+		signDelay: signDelay,
 	}
 	if _, err := l.start(Head{}); err != nil {
 		return nil, errors.Join(err, f.Close())

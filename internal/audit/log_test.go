@@ -43,6 +43,7 @@ func create(t testing.TB, cfg Config) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.signDelay = time.Hour // tests that have one sign say when
 	t.Cleanup(func() { l.Close() })
 	return l
 }
@@ -53,6 +54,7 @@ func open(t testing.TB, cfg Config) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.signDelay = time.Hour // tests that have one sign say when
 	t.Cleanup(func() { l.Close() })
 	return l
 }

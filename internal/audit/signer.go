@@ -306,9 +306,9 @@ func (l *Log) armSigning() {
 	l.signArmed = true
 	l.inflight.Add(1)
 	if l.signTimer == nil {
-		l.signTimer = time.AfterFunc(signDelay, l.signInBackground)
+		l.signTimer = time.AfterFunc(l.signDelay, l.signInBackground)
 	} else {
-		l.signTimer.Reset(signDelay)
+		l.signTimer.Reset(l.signDelay)
 	}
 }
 
@@ -322,7 +322,7 @@ func (l *Log) signInBackground() {
 	_ = l.Checkpoint()
 }
 
-// signAtClose signs what this process appended and nobody has signed yet.
+// signAtClose signs what nobody has signed yet.
 // Nothing else uses the log any more.
 func (l *Log) signAtClose() error {
 	if !l.news || l.signer == nil {

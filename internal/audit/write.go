@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -148,6 +149,9 @@ func (l *Log) findTail(size int64) error {
 		return err
 	}
 	passed := l.tail.seq // by a process that slept; else 0
+	if size, err = unbroken(l.cfg.Dir, l.tail.file, l.file, size); err != nil {
+		return err
+	}
 	tail, err := lastOf(l.file, l.tail.file, size)
 	if err != nil {
 		return err
@@ -171,6 +175,34 @@ func (l *Log) findTail(size int64) error {
 	return nil
 }
 
+// unbroken is how much of a segment, up to size, holds no room that a power cut
+// left empty. What a checkpoint covers was on disk before it.
+func unbroken(dir, name string, f io.ReaderAt, size int64) (int64, error) {
+	file, err := openCheckpoints(dir, nil)
+	if err != nil {
+		return 0, err
+	}
+	if err := file.close(); err != nil {
+		return 0, err
+	}
+	at := int64(0)
+	if file.last != nil && file.last.Head.File == name {
+		at = min(file.last.Head.Offset, size)
+	}
+	buf := make([]byte, walkBuffer)
+	for at < size {
+		n, err := f.ReadAt(buf[:min(walkBuffer, size-at)], at)
+		if hole := bytes.IndexByte(buf[:n], 0); hole >= 0 {
+			return at + int64(hole), nil
+		}
+		if n == 0 {
+			return 0, fmt.Errorf("audit: read log: %w", err)
+		}
+		at += int64(n)
+	}
+	return size, nil
+}
+
 // checkFirst makes sure that the log is this vault's, and returns the position
 // before its first line.
 func (l *Log) checkFirst() (chain, error) {
@@ -183,18 +215,15 @@ func (l *Log) checkFirst() (chain, error) {
 		return chain{}, err
 	}
 	defer f.Close()
-	want := c.appendPrefix(nil)
-	got := make([]byte, len(want))
-	if size < int64(len(want)) {
-		return c, nil // no whole line is so short
-	}
+	got := make([]byte, min(size, MaxLine))
 	if _, err := f.ReadAt(got, 0); err != nil {
 		return chain{}, fmt.Errorf("audit: read log: %w", err)
 	}
-	if string(got) != string(want) {
-		return chain{}, c.broken("it does not begin this vault's log")
+	// Without a newline it is no line, but what a power cut left of one.
+	if size < MaxLine && bytes.IndexByte(got, '\n') < 0 || bytes.HasPrefix(got, c.appendPrefix(nil)) {
+		return c, nil
 	}
-	return c, nil
+	return chain{}, c.broken("it does not begin this vault's log")
 }
 
 // lastOf is the position after a segment's last whole line; its seq is 0 when
@@ -225,7 +254,11 @@ func lastIn(dir, name string) (c chain, whole bool, err error) {
 		return chain{}, false, err
 	}
 	defer f.Close()
-	c, err = lastOf(f, name, size)
+	end, err := unbroken(dir, name, f, size)
+	if err != nil {
+		return chain{}, false, err
+	}
+	c, err = lastOf(f, name, end)
 	return c, c.offset == size, err
 }
 

@@ -61,6 +61,13 @@ func unlockAny(ctx context.Context, v *Vault) error {
 // number of each change that was made.
 func runVictim(job string) {
 	kind, root, _ := strings.Cut(job, ":")
+	if kind == "power" {
+		if err := runPowerVictim(root); err != nil {
+			fmt.Fprintln(os.Stderr, "failed:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	kind, room, full := strings.Cut(kind, "/")
 	ctx := context.Background()
 	v := New(victimConfig(root))

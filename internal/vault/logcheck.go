@@ -118,7 +118,7 @@ func (v *Vault) keepLog(log *audit.Log, vaultID string) {
 func (v *Vault) logConfig(vaultID string) audit.Config {
 	return audit.Config{
 		Dir: v.logDir(), VaultID: vaultID, Clock: v.cfg.Clock, Sync: v.cfg.AuditSync,
-		Tend: v.cfg.AuditTend, Retain: v.cfg.AuditRetain, TendFailed: v.cfg.AuditFailed, Keep: v.sealedHead,
+		Tend: v.cfg.AuditTend, Retain: v.cfg.AuditRetain, TendFailed: v.cfg.AuditFailed, Keep: v.sealedHead, SegmentSize: v.segmentSize,
 	}
 }
 

@@ -56,6 +56,8 @@ type Vault struct {
 	step   func(name string) // tests: a restore's steps
 	desk   *audit.Desk
 
+	segmentSize int64 // tests: of the log's parts; 0 for the usual one
+
 	current atomic.Pointer[Snapshot] // nil: not open
 	writing chan struct{}            // holds a token while a goroutine of this process has vault.lock
 
