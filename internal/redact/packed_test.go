@@ -134,12 +134,15 @@ func TestPackedDeeper(t *testing.T) {
 	gz := pack(t, "gzip", text)
 	sum := bytes.Clone(gz)
 	sum[len(sum)-5] ^= 1
+	wrong := pack(t, "zstd", text)
+	wrong[len(wrong)-1] ^= 1
 	header := append([]byte{0x1f, 0x8b, 8, gzipHeaderSum, 0, 0, 0, 0, 0, 3, 0xaa, 0xbb}, gz[10:]...)
 	z := pack(t, "zlib", text)
 	for name, body := range map[string][]byte{
 		"behind zeros":                 append(append(pack(t, "gzip", []byte("x")), make([]byte, 1000)...), gz...),
 		"a wrong sum":                  sum,
 		"a wrong header sum":           header,
+		"a wrong sum of zstd":          wrong,
 		"no sum":                       gz[:len(gz)-8],
 		"zlib without a sum":           z[:len(z)-4],
 		"behind a frame to be skipped": append([]byte{0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3}, pack(t, "zstd", text)...),

@@ -14,6 +14,9 @@ import (
 // honest text but is bounded by what patterns look like.
 const maxLeaves = 16
 
+// manyBackslashes are more than any escape's spelling takes.
+const manyBackslashes = 0x5c5c5c5c5c5c5c5c
+
 type span struct{ start, end int }
 
 // scanner finds the matches in a text that comes piece by piece. All its
@@ -216,6 +219,9 @@ func indexFrom(b []byte, i int, c byte) int {
 func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
 	if p+1 < len(b) && b[p] == '\\' && s.ix.dull[b[p+1]] {
 		return false
+	}
+	if b[p] == '\\' && !s.ix.zoned['\\'] && p+8 <= len(b) && binary.LittleEndian.Uint64(b[p:]) == manyBackslashes {
+		return false // however many of them one escape takes
 	}
 	if endsLine(b[p]) && !s.breaks(b, p, eof) {
 		return false
