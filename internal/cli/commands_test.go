@@ -47,7 +47,7 @@ daemon start
 daemon status
 daemon stop
 demo
-doctor
+doctor --attack
 explain CALL
 grant (grants)
 grant add --capability --expires --group-id --group-name --rate-limit-per-minute --strict-scope --uid --user --workspace-id
