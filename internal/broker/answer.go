@@ -149,15 +149,15 @@ func (p *plan) checkCharset(r *egress.Response) error {
 	return nil
 }
 
-// scrub is an answer's body without the secrets of set and the call's own
+// scrubAnswer is an answer's body without the secrets of set and the call's own
 // signature. A body that is packed and does not say so is looked into.
-func (p *plan) scrub(r *egress.Response, body io.Reader, set *redact.Set) *redact.Reader {
+func (b *Broker) scrubAnswer(p *plan, r *egress.Response, body io.Reader, set *scrubSet) *later {
 	scrub := (*redact.Set).Reader
 	if given := r.Header.Values("Content-Type"); len(given) == 0 || slices.ContainsFunc(given, isEventStream) {
 		scrub = (*redact.Set).Events
 	}
-	body = redact.Packed(body, p.signed.with(set)...)
-	return scrub(set, p.signed.read(body, scrub))
+	body = redact.Packed(body, p.signed.with(set.Set)...)
+	return b.newLater(p, set, scrub(set.Set, p.signed.read(body, scrub)), scrub)
 }
 
 func isEventStream(contentType string) bool {
@@ -200,7 +200,7 @@ type answerBody struct {
 	set        *scrubSet
 	response   *egress.Response
 	raw        *counter
-	scrubbed   *redact.Reader
+	scrubbed   *later
 	redactions int   // in the header, and what a packed body was broken off for
 	most       int64 // of bytes for the caller; -1: any number
 
@@ -286,6 +286,7 @@ func (a *answerBody) finish(o outcome) {
 	}
 	_ = a.response.Body.Close()
 	a.stop()
+	a.scrubbed.release()
 	a.set.release()
 }
 

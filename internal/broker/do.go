@@ -66,7 +66,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		Length:  knownLength(response),
 		Body: &answerBody{
 			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
-			response: response, raw: raw, scrubbed: p.scrub(response, clean, set.Set), redactions: redactions,
+			response: response, raw: raw, scrubbed: b.scrubAnswer(p, response, clean, set), redactions: redactions,
 			most: p.limits.MaxResponse(),
 		},
 	}, nil

@@ -3,11 +3,13 @@ package broker
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -34,6 +36,8 @@ type scrubber struct {
 	retired map[string]retired  // by credential and versions, or by token and version
 	tokens  map[string][]string // names in retired, by the key of a token, oldest first
 	timer   *time.Timer         // runs while there are sets
+	changes atomic.Uint64       // of what must be scrubbed, beside those of the index
+	seed    maphash.Seed        // of fingerprints
 }
 
 type scrubKey struct {
@@ -50,6 +54,9 @@ type scrubSet struct {
 	build  sync.Once
 	err    error
 	tokens map[tokenID]bool // that are in it
+	prints map[uint64]bool  // of its values
+	index  *index           // of which it was made
+	seen   uint64           // owner.changes then
 	users  int              // guarded by owner.mu
 	used   time.Time
 }
@@ -64,7 +71,7 @@ type retired struct {
 }
 
 func newScrubber(now func() time.Time) *scrubber {
-	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}, tokens: map[string][]string{}}
+	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}, tokens: map[string][]string{}, seed: maphash.MakeSeed()}
 }
 
 // acquire returns the set for answers of host to calls made in context. The
@@ -74,7 +81,7 @@ func (s *scrubber) acquire(ix *index, host string, context grant.Scope) (*scrubS
 	s.mu.Lock()
 	set := s.sets[key]
 	if set == nil {
-		set = &scrubSet{owner: s, users: 1}
+		set = &scrubSet{owner: s, users: 1, index: ix, seen: s.changes.Load()}
 		s.sets[key] = set
 		if s.timer == nil {
 			s.timer = time.AfterFunc(setsIdle, s.sweep)
@@ -192,7 +199,18 @@ func (s *scrubber) prepare(set *scrubSet, ix *index, host string, in grant.Scope
 	}
 	s.mu.Unlock()
 	set.Set = redact.NewSet(values)
+	set.prints = redact.Prints(s.seed, values)
 	return nil
+}
+
+// within says whether all of the set's values are known.
+func (t *scrubSet) within(known map[uint64]bool) bool {
+	for print := range t.prints {
+		if !known[print] {
+			return false
+		}
+	}
+	return true
 }
 
 // retire keeps what the credentials of old held and those of now no longer

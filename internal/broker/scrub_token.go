@@ -105,6 +105,7 @@ func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values
 			s.letGo(set)
 		}
 	}
+	s.changes.Add(1)
 }
 
 func merged[T comparable](a, b []T) []T {
