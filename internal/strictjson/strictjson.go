@@ -40,6 +40,7 @@ var (
 		jsontext.EscapeForHTML(false),
 		jsontext.EscapeForJS(false),
 		jsontext.Multiline(false),
+		jsontext.PreserveRawStrings(true), // a line of the audit log stays as it stands there: escaped
 	)
 )
 
