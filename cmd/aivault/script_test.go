@@ -38,6 +38,7 @@ import (
 //	step                    let its event stream go on, one event
 //	typing N FILE PROGRAM…  run it at a terminal, type a line of FILE at each prompt, expect exit status N;
 //	                        what the terminal shows is in the file "screen"
+//	mend                    run the command of each of the doctor's findings, once
 //	waitrequest PATH        wait until it received a request for PATH
 //	waitfor FILE TEXT       wait until FILE holds TEXT
 //	nowhere TEXT            no file in the home and no process of it holds TEXT
@@ -68,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "standin": cmdStandin, "plain": cmdPlain, "seen": cmdSeen, "step": cmdStep,
 			"waitfor": cmdWaitFor, "waitrequest": cmdWaitRequest, "typing": cmdTyping, "nowhere": cmdNowhere, "shell": cmdShell,
 			"mutual": cmdMutual,
+			"mend":   cmdMend,
 			"cloud":  cmdCloud,
 			"idp":    cmdIDP, "browse": cmdBrowse, "activate": cmdActivate, "expire": cmdExpire, "revoked": cmdRevoked, "hidden": cmdHidden,
 			"accounts": cmdAccounts, "signed": cmdSigned, "unseen": cmdUnseen,
