@@ -96,8 +96,19 @@ func TestTamperedBackups(t *testing.T) {
 		if i < len(one) {
 			flipped := bytes.Clone(one)
 			flipped[i] ^= 1 << (i % 8)
-			wantRefused(t, other, fmt.Sprintf("a flip in byte %d", i), flipped)
+			err := wantRefused(t, other, fmt.Sprintf("a flip in byte %d", i), flipped)
+			if i > len(l1) && i < small && flipped[i] != '\n' && i > len(l1)+bytes.IndexByte(d1, '\n')+1 {
+				wantCode(t, err, api.InvalidRequest, "the backup is damaged") // no key was asked for
+			}
 			wantRefused(t, other, fmt.Sprintf("a file of %d bytes", i), one[:i])
+		}
+	}
+	for i := range l1 { // also the digits that nothing else is held against
+		for _, c := range []byte("07") {
+			if changed := bytes.Clone(one); changed[i] != c {
+				changed[i] = c
+				wantRefused(t, other, fmt.Sprintf("%c in byte %d", c, i), changed)
+			}
 		}
 	}
 	chunk := func(log []byte, n int) []byte {
@@ -244,7 +255,52 @@ func TestHostileBackups(t *testing.T) {
 	devCfg.Dev = true
 	d := open(t, devCfg)
 	must(t, d.Init(t.Context(), who, passRequest("p")))
-	wantCode(t, wantRefused(t, other, "a development build's vault", backUp(t, d, "")), api.VaultUnavailable, "development build")
+	wantCode(t, wantRefused(t, other, "a development build's vault", backUp(t, d, "")), api.VaultUnavailable, "a development build made")
+}
+
+// The chunks alone: whoever reads them gets what was written, from the first
+// byte on, or an error.
+func TestChunks(t *testing.T) {
+	t.Parallel()
+	key, line := secret.FromString(strings.Repeat("k", 32)), []byte("line")
+	const whole = chunkSize + tagSize
+	for _, n := range []int{1, chunkSize - 1, chunkSize, chunkSize + 1, 3 * chunkSize, 3*chunkSize + 5} {
+		plain := bytes.Repeat([]byte{'a', 'b', 'c'}, n)[:n]
+		var out bytes.Buffer
+		w, err := newChunkWriter(&out, key, line)
+		must(t, err)
+		for p := plain; len(p) > 0; p = p[min(len(p), 1000):] {
+			_, err := w.Write(p[:min(len(p), 1000)])
+			must(t, err)
+		}
+		must(t, w.Close())
+		sealed := out.Bytes()
+		open := func(line, sealed []byte) ([]byte, error) {
+			r, err := newChunkReader(bytes.NewReader(sealed), key, line)
+			must(t, err)
+			return io.ReadAll(r)
+		}
+		if got, err := open(line, sealed); err != nil || !bytes.Equal(got, plain) {
+			t.Fatalf("%d bytes: %d came back, %v", n, len(got), err)
+		}
+		bad := map[string][]byte{"cut": sealed[:len(sealed)-1], "empty": nil, "longer": append(bytes.Clone(sealed), 0)}
+		if n > chunkSize {
+			bad["cut at a chunk's end"] = sealed[:whole]
+			bad["without the first"] = sealed[whole:]
+			bad["the first twice"] = append(bytes.Clone(sealed[:whole]), sealed...)
+		}
+		if n == 3*chunkSize {
+			bad["in another order"] = bytes.Join([][]byte{sealed[whole : 2*whole], sealed[:whole], sealed[2*whole:]}, nil)
+		}
+		for what, b := range bad {
+			if got, err := open(line, b); !errors.Is(err, errSealedLog) || !bytes.HasPrefix(plain, got) {
+				t.Errorf("%d bytes, %s: %d came back, %v", n, what, len(got), err)
+			}
+		}
+		if got, err := open([]byte("other"), sealed); !errors.Is(err, errSealedLog) || len(got) > 0 {
+			t.Errorf("under another line %d came back, %v", len(got), err)
+		}
+	}
 }
 
 // broken is a reader that fails as a connection does.

@@ -213,7 +213,10 @@ func TestRestoreOnAFullDisk(t *testing.T) {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
 			failed := 0
-			for _, room := range []int{0, 100, 700, 1500, 2500} {
+			for i, room := range []int{100, 1500, 0, 700, 2500} {
+				if i >= crashes(2, 5) {
+					break
+				}
 				root := t.TempDir()
 				sc.set(t, root)
 				cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
