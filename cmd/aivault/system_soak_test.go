@@ -100,9 +100,9 @@ func TestSystemSoak(t *testing.T) {
 	}
 	close(s.ended)
 	faults.Wait()
-	s.note("no more faults")
+	s.phase("the last fault")
 	wg.Wait()
-	s.note("no more calls")
+	s.phase("the last call")
 	s.settle()
 	s.progress()
 	s.summary()
@@ -159,6 +159,13 @@ func (s *soak) note(format string, args ...any) {
 	if s.events = append(s.events, line); len(s.events) > 120 {
 		s.events = slices.Delete(s.events, 0, 40)
 	}
+}
+
+// phase tells when something was over, of which one wants to know how long it
+// took.
+func (s *soak) phase(what string) {
+	s.note("after %s", what)
+	s.t.Logf("%s after the end: %s", (time.Since(s.start) - s.length).Round(time.Millisecond), what)
 }
 
 func (s *soak) count(what string) {
@@ -417,13 +424,16 @@ func (s *soak) verify() {
 		}
 		s.fail("the log cannot be read: %v", err)
 	}
+	if out, exit := s.run(true, 0, "audit", "verify", "--from", filepath.Join(s.vault, "audit")); exit != 0 {
+		s.fail("audit verify: exit %d: %s", exit, out)
+	}
 }
 
 // settle ends the daemon in good order, lets another put right what earlier
 // ones left, and compares what callers saw with what the log says.
 func (s *soak) settle() {
 	s.daemon.stop()
-	s.note("the daemon has left")
+	s.phase("the daemon's leaving")
 	s.verify()
 	s.daemon.setClock(0)
 	s.daemon.launch()
