@@ -51,7 +51,7 @@ type Broker struct {
 	refusal error
 	bodies  bodies
 	nonces  auth.Nonces
-	parsing chan struct{} // one for each operation that is being read
+	parsing *turns // of operations that are being read
 	catalog *catalog
 	scrub   *scrubber
 	running *running
@@ -67,7 +67,7 @@ func New(cfg Config) *Broker {
 	}
 	b := &Broker{
 		vault: cfg.Vault, egress: cfg.Egress, quota: cfg.Quota, clock: cfg.Clock, refusal: cfg.Refuse,
-		parsing: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		parsing: newTurns(runtime.GOMAXPROCS(0)),
 		catalog: newCatalog(cfg.Registry),
 		scrub:   newScrubber(cfg.Clock),
 	}

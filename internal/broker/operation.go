@@ -119,8 +119,8 @@ func (b *Broker) tell(p *plan, rule *policy.OperationRule, whole []byte) (*polic
 	if rule.Reads(p.operation) {
 		return p.operation, nil
 	}
-	b.parsing <- struct{}{}
-	defer func() { <-b.parsing }()
+	b.parsing.take(p.caller.UID)
+	defer b.parsing.done()
 	o, err := rule.Read(p.request, whole)
 	if err == nil {
 		p.operation = o
