@@ -25,6 +25,13 @@ func hardenAndTell() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	var core unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &core); err != nil || core != (unix.Rlimit{}) {
+		// What is not dumpable leaves no core either: of the limit the status
+		// would not tell.
+		fmt.Fprintln(os.Stderr, "the limit of a core is", core, err)
+		return 2
+	}
 	b, _ := json.Marshal(processStatus(false, false))
 	fmt.Println(string(b))
 	return 0

@@ -15,6 +15,9 @@ import (
 	"moldable.sh/aivault/internal/vault"
 )
 
+// keyName is the file beside the log with the key that verifies it.
+const keyName = "key.pub"
+
 // audit says whether the log is whole, and whether the key beside it is the
 // vault's.
 func (e *exam) audit() {
@@ -33,6 +36,8 @@ func (e *exam) audit() {
 		e.add(id, Skipped, "the audit log cannot be read by this user", "")
 	case err != nil:
 		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), "aivault audit verify")
+	case r.Problem != nil && r.Problem.File == keyName:
+		e.add(id, Skipped, "the audit log is not verified while the key beside it is another", "")
 	case r.Problem != nil:
 		e.add(id, Problem, fmt.Sprintf("the audit log: %v", r.Problem), "aivault audit verify")
 	case r.Checkpoints == 0:
@@ -40,7 +45,7 @@ func (e *exam) audit() {
 	default:
 		e.add(id, OK, fmt.Sprintf("the audit log's %d records follow each other, and are signed up to record %d", r.Records, r.SignedSeq), "")
 	}
-	e.auditKey(filepath.Join(dir, "key.pub"), key)
+	e.auditKey(filepath.Join(dir, keyName), key)
 }
 
 // auditKey compares the public key that lies beside the log with the vault's.

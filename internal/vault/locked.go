@@ -8,7 +8,13 @@ func (v *Vault) KeysLocked() (held, locked bool) {
 	if v.keys == nil || !v.keys.alive() {
 		return false, false
 	}
-	return true, v.keys.locked()
+	locked = v.keys.locked()
+	v.logMu.Lock()
+	defer v.logMu.Unlock()
+	if v.signer != nil {
+		locked = locked && v.signer.seed.Locked()
+	}
+	return true, locked
 }
 
 func (k *keyring) locked() bool {
