@@ -28,7 +28,7 @@ func newDoctor(o *Options) *cobra.Command {
 			"what products of this kind have been broken by, over that daemon's socket and against a hostile\n" +
 			"upstream on this machine. It calls no real host, needs no network, and leaves nothing behind.\n" +
 			"The exit status is 1 when an attack got through.",
-		Example: "  aivault doctor",
+		Example: "  aivault doctor                     # exit 1 when there is something to mend",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if attack {

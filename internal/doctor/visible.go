@@ -16,6 +16,7 @@ import (
 
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/registry"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // startup are the files below a home in which shells and sessions find what
@@ -78,7 +79,7 @@ func (e *exam) visible(ctx context.Context) {
 			hint := s.remove()
 			switch {
 			case stored[registry.FoldName(s.name)]:
-			case !e.open():
+			case !e.open() && (!e.operator() || e.status.Vault.State != vault.None):
 				what += "; store it in the vault first"
 			case s.dot:
 				hint = "aivault secrets import --env-file " + durable.ShellQuote(s.path)
