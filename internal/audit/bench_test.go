@@ -158,3 +158,22 @@ func BenchmarkOpenAndAppendToAMillion(b *testing.B) {
 		}
 	}
 }
+
+// Appending while segments are closed and compressed: by the default size, and
+// one so small that a close falls on every fiftieth record.
+func BenchmarkAppendRotating(b *testing.B) {
+	for name, size := range map[string]int64{"16MiB": 0, "20KB": 20_000} {
+		b.Run(name, func(b *testing.B) {
+			cfg := config(b)
+			cfg.SegmentSize, cfg.Tend = size, true
+			l := create(b, cfg)
+			l.SetSigner(testKey(1))
+			r := sample(1)
+			for b.Loop() {
+				if _, err := l.Append(context.Background(), r); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

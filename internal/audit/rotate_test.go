@@ -470,6 +470,18 @@ func TestSleptThrough(t *testing.T) {
 	add(t, l, 1, 1)
 	sleeper := open(t, cfg)
 	add(t, sleeper, 2, 2)
+	woken := open(t, cfg)
+	f, name, err := openCurrent(cfg.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := woken.use(f, chain{file: name, seq: 99}, false); err != nil {
+		t.Fatal(err)
+	}
+	var chain *ChainError
+	if _, err := woken.Append(t.Context(), sample(3)); !errors.As(err, &chain) || chain.Line != 99 {
+		t.Errorf("went on in a log that is shorter than it was: %v", err)
+	}
 	if err := os.Rename(current(cfg), filepath.Join(cfg.Dir, "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
@@ -562,6 +574,29 @@ func TestRotationSyncs(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	intact(t, cfg)
+
+	// Nor does a process without the key go on behind what somebody else closed,
+	// who was killed before it was synced.
+	cfg = config(t)
+	l = create(t, cfg)
+	add(t, l, 1, 3)
+	l.syncMu.Lock()
+	l.fsync = func(*os.File) error { return broken }
+	l.syncMu.Unlock()
+	line := append(l.tail.appendPrefix(nil), "1700000000000,"...)
+	line, err := appendBody(line, &Record{Event: LogRotated, Object: segmentName(2)})
+	if err := errors.Join(err, os.WriteFile(filepath.Join(cfg.Dir, segmentName(2)), nil, 0o600), addTo(current(cfg), string(line)+"\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), sample(4)); !errors.Is(err, broken) {
+		t.Errorf("went on: %v", err)
+	}
+	l.syncMu.Lock()
+	l.fsync = good
+	l.syncMu.Unlock()
+	if h := add(t, l, 5, 5); h.File != segmentName(2) || h.Seq != 5 {
+		t.Errorf("%+v", h)
+	}
 }
 
 // A part of the log that is closed in the middle of many appends takes none
@@ -586,9 +621,60 @@ func TestRotationUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
+	sign(t, l) // one batch may have taken them all, and closed nothing
 	got, _ := intact(t, cfg)
 	slices.Sort(got)
 	if len(slices.Compact(got)) != 200 {
 		t.Errorf("%d records", len(got))
+	}
+}
+
+// With Config.Sync a record is on disk before Append returns; without it
+// Append waits for no disk.
+func TestSyncComesFirst(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		cfg := config(t)
+		cfg.Sync = first
+		l := create(t, cfg)
+		syncing, goOn := make(chan int64, 1), make(chan struct{})
+		good := l.fsync
+		l.fsync = func(f *os.File) error {
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			syncing <- info.Size()
+			<-goOn
+			return good(f)
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := l.Append(t.Context(), sample(1))
+			done <- err
+		}()
+		if !first {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if size := <-syncing; size != int64(len(read(t, current(cfg)))) || size == 0 {
+			t.Errorf("synced %d bytes", size)
+		}
+		if first {
+			select {
+			case <-done:
+				t.Error("returned before the record was on disk")
+			default:
+			}
+		}
+		close(goOn)
+		if first {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.syncMu.Lock()
+		l.fsync = good
+		l.syncMu.Unlock()
 	}
 }
