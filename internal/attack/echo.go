@@ -166,7 +166,7 @@ func echoAttacks() []Attack {
 			Twin: twin,
 		},
 		{
-			ID: "echo-splits", Class: "echo", Title: "the secret in every encoding, cut at every offset by the border of a chunk and a TLS record",
+			Long: true, ID: "echo-splits", Class: "echo", Title: "the secret in every encoding, cut at every offset by the border of a chunk and a TLS record",
 			Harm: "A scrubber that looks at one buffer at a time would let both halves pass.",
 			Run: func(t *T) {
 				for _, e := range t.encodings() {
@@ -254,7 +254,7 @@ func echoAttacks() []Attack {
 			},
 		},
 		{
-			ID: "bombs", Class: "echo", Title: "answers that expand a thousandfold, in one part and in chunks",
+			Long: true, ID: "bombs", Class: "echo", Title: "answers that expand a thousandfold, in one part and in chunks",
 			Harm: "A small answer would take all memory, and scrubbing with it.",
 			Run: func(t *T) {
 				for what, v := range map[string][2]string{"gzip": {"gzip", gzipped(strings.Repeat("\x00", 16<<20))}, "deflate": {"deflate", zlibbed(strings.Repeat("0", 16<<20))}} {
@@ -271,7 +271,7 @@ func echoAttacks() []Attack {
 			},
 		},
 		{
-			ID: "echo-event-lines", Class: "echo", Title: "the secret over two `data:` lines of one event, cut at every offset, with every line end",
+			Long: true, ID: "echo-event-lines", Class: "echo", Title: "the secret over two `data:` lines of one event, cut at every offset, with every line end",
 			Harm: "The client joins the lines, and has the key.",
 			Run: func(t *T) {
 				for _, e := range t.encodings() {

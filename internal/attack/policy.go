@@ -119,15 +119,11 @@ func policyAttacks() []Attack {
 					t.refused(fmt.Sprintf("%d bytes", n), c.sending(body), api.RequestTooLarge)
 					for _, header := range []string{"", "Content-Length: 10\r\n", "Content-Length: 1000\r\n", fmt.Sprintf("Content-Length: %d\r\n", n)} {
 						t.variants++
-						a := t.exchange(t.agent, inParts("b", []part{{`form-data; name="envelope"`, "", c.envelope()}, {`form-data; name="body"`, header, body}}, ""))
+						a := t.exchange(t.agent, inParts("b", []part{{`form-data; name="envelope"`, "", c.to(partial).envelope()}, {`form-data; name="body"`, header, body}}, ""))
 						if a.code != api.RequestTooLarge && a.code != api.InvalidRequest {
 							t.Errorf("%d bytes in a part with %q: status %d %q", n, header, a.status, a.code)
 						}
-						for _, s := range t.up.Take() {
-							if s.Whole || len(s.Body) > 1000 {
-								t.Errorf("%d bytes in a part with %q: the upstream was sent %d bytes", n, header, len(s.Body))
-							}
-						}
+						t.nothingSent(fmt.Sprintf("%d bytes in a part with %q", n, header))
 					}
 				}
 			},
