@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/peer"
 )
 
 func TestAuditFlags(t *testing.T) {
@@ -62,5 +65,26 @@ func TestFlagsAreDocumented(t *testing.T) {
 	documented, helped := names(section, "(?m)^\\| `(--[a-z-]+)"), names(usage, `(?m)^  (--[a-z-]+)`)
 	if !slices.Equal(documented, helped) || len(helped) < 6 {
 		t.Errorf("documented %q, in the help %q", documented, helped)
+	}
+}
+
+// What the flags say reaches the log, and only a daemon tends it.
+func TestAuditFlagsReachTheLog(t *testing.T) {
+	for _, sync := range []bool{false, true} {
+		e := envFor(t)
+		inst, err := New(Options{Env: e, Audit: AuditOptions{Sync: sync}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := inst.admin.Init(t.Context(), peer.Self(), api.KeyOptions{Provider: "file"}); err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]string{false: "batch", true: "sync"}[sync]
+		if st := inst.vault.AuditStatus(t.Context()); st == nil || st.Durability != want {
+			t.Errorf("%+v, want %s", st, want)
+		}
+		if err := inst.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
