@@ -27,6 +27,7 @@ type route struct {
 	plain        bool           // without TLS, to loopback and private addresses alone
 	fixed        netip.AddrPort // dev builds: where it goes instead, without the guard
 	tls          *tls.Config
+	inUse        func() bool // whether a call is made there just now; may be nil
 }
 
 func (c *Client) newRoute(to Destination, host string, port uint16, certificate *tls.Certificate) (route, error) {
@@ -117,6 +118,9 @@ func (r *route) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, err := r.dial(ctx, targets)
 	if err != nil {
 		return nil, r.fault(ctx, err)
+	}
+	if r.inUse != nil {
+		conn = &listened{Conn: conn, inUse: r.inUse}
 	}
 	if r.plain {
 		return conn, nil

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -37,6 +38,8 @@ type pool struct {
 	// Guarded by pools.mu.
 	active int
 	used   uint64 // pools.turn when it was last used
+
+	busy atomic.Bool // active > 0, for who has no lock
 }
 
 // keyIdle is how long a client certificate's key is kept after its last call:
@@ -109,6 +112,7 @@ func (ps *pools) takeLocked(to *Destination, certificate *tls.Certificate) *pool
 	for _, p := range ps.byHost[to.Host] {
 		if p.fits(to, certificate) {
 			p.active++
+			p.busy.Store(true)
 			return p
 		}
 	}
@@ -123,6 +127,7 @@ func (ps *pools) add(fresh *pool) *pool {
 		return p
 	}
 	fresh.active++
+	fresh.busy.Store(true)
 	ps.byHost[fresh.to.Host] = append(ps.byHost[fresh.to.Host], fresh)
 	ps.count++
 	ps.evictLocked()
@@ -133,6 +138,7 @@ func (ps *pools) release(p *pool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p.active--
+	p.busy.Store(p.active > 0)
 	ps.turn++
 	p.used = ps.turn
 	if turn := p.used; p.certificate != nil && p.active == 0 {
@@ -220,6 +226,7 @@ func (c *Client) newPool(to Destination, certificate *tls.Certificate) (*pool, e
 	if err != nil {
 		return nil, err
 	}
+	p.route.inUse = p.busy.Load
 	p.transport = c.newTransport(p)
 	return p, nil
 }
