@@ -28,8 +28,9 @@ func TestSystemIdleDaemonIsSmall(t *testing.T) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		fmt.Fprint(w, "{}")
 	}))
+	agent := flat.client()
 	for range 300 {
-		resp, err := flat.client().Post("http://x"+api.RouteProxy, "application/json", strings.NewReader(`{"capability":"openai/chat-completions","request":{"body":"{}"}}`))
+		resp, err := agent.Post("http://x"+api.RouteProxy, "application/json", strings.NewReader(`{"capability":"openai/chat-completions","request":{"body":"{}"}}`))
 		must(t, err)
 		_, _ = io.Copy(io.Discard, resp.Body)
 		_ = resp.Body.Close()
