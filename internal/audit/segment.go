@@ -106,13 +106,8 @@ func exists(dir, name string) bool {
 func openSegment(dir, name string, flags int) (*os.File, error) {
 	path := filepath.Join(dir, name)
 	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, syscall.ELOOP) {
-		if perm := durable.CheckPrivate(path); perm != nil {
-			return nil, perm // names the link and its remedy
-		}
-	}
 	if err != nil {
-		return nil, err
+		return nil, durable.CheckOpened(path, err)
 	}
 	if err := durable.CheckPrivateFile(f, path); err != nil {
 		return nil, errors.Join(err, f.Close())

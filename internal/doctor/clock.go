@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -69,7 +70,7 @@ func setClock() string {
 
 // lastRecord is the time of the last whole line of a segment.
 func lastRecord(path string) (time.Time, bool) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err != nil {
 		return time.Time{}, false
 	}

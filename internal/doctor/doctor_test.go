@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -75,6 +76,24 @@ func TestNoVaultIsMade(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(cfg.Client.Env.Home); err != nil || len(entries) > 0 {
 		t.Errorf("the home holds %v, %v", entries, err)
+	}
+}
+
+// A pipe in a segment's place is not waited for.
+func TestClockWaitsForNoPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "00000002.jsonl")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan bool, 1)
+	go func() { _, ok := lastRecord(path); done <- ok }()
+	select {
+	case ok := <-done:
+		if ok {
+			t.Error("it has a record")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for a writer")
 	}
 }
 

@@ -184,7 +184,7 @@ func (l *LockFile) open() error {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}
-		return err
+		return CheckOpened(l.path, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {

@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -31,20 +32,52 @@ func CheckPrivate(path string) error {
 }
 
 // CheckPrivateFile is CheckPrivate for a file that is open already, so that
-// what is checked is what is used; path is the name to report.
+// what is checked is what is used; path is the name to report. A directory is
+// refused.
 func CheckPrivateFile(f *os.File, path string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
 	}
+	if info.IsDir() {
+		return directory(path)
+	}
 	return checkInfo(filepath.Clean(path), info, os.Geteuid())
+}
+
+// CheckOpened explains why a file could not be opened: a PermissionError where
+// something else than a file has its name, and else err.
+func CheckOpened(path string, err error) error {
+	if !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.EISDIR) && !errors.Is(err, syscall.ENXIO) {
+		return err
+	}
+	info, failed := os.Lstat(path)
+	if failed == nil && info.IsDir() {
+		return directory(path)
+	}
+	if perm := CheckPrivate(path); perm != nil {
+		return perm
+	}
+	return err
+}
+
+// directory refuses one that has the name of a file. Whose it is nobody knows:
+// it is moved away, whatever is in it.
+func directory(path string) error {
+	path = absolute(path)
+	return &PermissionError{path, "is a directory", "mv " + ShellQuote(path) + " " + ShellQuote(path+".aside")}
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 func checkInfo(path string, info fs.FileInfo, euid int) error {
 	refuse := func(why string, command ...string) error {
-		if abs, err := filepath.Abs(path); err == nil {
-			path = abs
-		}
+		path = absolute(path)
 		return &PermissionError{path, why, strings.Join(command, " ") + " " + ShellQuote(path)}
 	}
 	mode := info.Mode()

@@ -72,6 +72,31 @@ func TestCheckPrivateFile(t *testing.T) {
 	}
 }
 
+// A directory is no file, and what else has a file's name is told.
+func TestNoFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := PermissionError{path, "is a directory", "mv " + path + " " + path + ".aside"}
+	var perm *PermissionError
+	if err := CheckPrivateFile(f, path); !errors.As(err, &perm) || *perm != want {
+		t.Errorf("opened: %v", err)
+	}
+	_, err = os.OpenFile(path, os.O_RDWR, 0)
+	if err := CheckOpened(path, err); !errors.As(err, &perm) || *perm != want {
+		t.Errorf("not opened: %v", err)
+	}
+	if err := CheckOpened(path, fs.ErrNotExist); err != fs.ErrNotExist {
+		t.Errorf("another error: %v", err)
+	}
+}
+
 // ownedBy is a private file's info with another owner: making a real one
 // would need root.
 type ownedBy struct {

@@ -18,6 +18,9 @@ func errLocked() *api.Error {
 // GENERATION.
 const hintLogLost = "put the log back, or a backup: aivault restore FILE; or accept vault.aiv without it: aivault restore --accept GENERATION"
 
+// hintDamaged is for a document that nobody can read.
+const hintDamaged = "aivault restore FILE puts a backup of it back"
+
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
 	var e *api.Error

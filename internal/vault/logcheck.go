@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
@@ -133,7 +134,7 @@ func (v *Vault) sealedHead() audit.Head {
 
 func (v *Vault) errLog(err error) error {
 	var chain *audit.ChainError
-	if errors.As(err, &chain) {
+	if errors.As(err, &chain) || errors.Is(err, syscall.ENOTDIR) {
 		return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).
 			WithHint(hintLogLost)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/keysource"
 )
@@ -30,8 +31,11 @@ func TestRetention(t *testing.T) {
 		now.Add(int64(month / time.Millisecond))
 		put(t, v, fmt.Sprint("secret-", n), "value")
 	}
-	for i := range 8 {
-		change(v, i)
+	change(v, 0)
+	backup := backUp(t, v, "")
+	generation := mustSnapshot(t, v).Generation()
+	for i := range 7 {
+		change(v, i+1)
 	}
 	first := func() string {
 		parts, err := filepath.Glob(filepath.Join(cfg.Dir, "audit", "0*"))
@@ -71,5 +75,16 @@ func TestRetention(t *testing.T) {
 	// secret.
 	if _, err := neverUsed(log); err == nil {
 		t.Error("a log without its beginning passes for one of an empty vault")
+	}
+	// A backup whose last line is no longer kept is older than the log, not
+	// another log's: it is accepted on the log that is there.
+	_, err = v.Unlock(t.Context(), who, keysource.Material{}, 0)
+	must(t, err)
+	wantCode(t, tryRestore(t, v, backup, 0, keysource.Material{}), api.AlreadyExists, "is newer: ", " changes since would be lost")
+	if out := restore(t, v, backup, generation, keysource.Material{}); out.MovedLog != "" || !out.Reset {
+		t.Errorf("restored %+v", out)
+	}
+	if s := mustSnapshot(t, wantWhole(t, cfg, keysource.Material{})); len(s.State().Secrets) != 1 {
+		t.Errorf("%d secrets", len(s.State().Secrets))
 	}
 }

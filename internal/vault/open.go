@@ -119,7 +119,7 @@ func (v *Vault) load() (gen Generation, h header, line, sealed []byte, err error
 		h, line, sealed, err = splitDocument(blob)
 	}
 	if err != nil {
-		v.seen = seenHeader{gen: gen, err: v.unavailable("vault.aiv", err)}
+		v.seen = seenHeader{gen: gen, err: v.unavailable("vault.aiv", err).WithHint(hintDamaged)}
 		return gen, header{}, nil, nil, v.seen.err
 	}
 	v.seen = seenHeader{gen: gen, header: h, hash: fileHash(blob)}
@@ -162,7 +162,7 @@ func (v *Vault) open(ctx context.Context) (*Snapshot, error) {
 		return err
 	})
 	if err != nil {
-		return nil, v.unavailable("vault.aiv does not open:", err)
+		return nil, v.unavailable("vault.aiv does not open:", err).WithHint(hintDamaged)
 	}
 	st, err := decodeState(plain)
 	clear(plain)

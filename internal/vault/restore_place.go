@@ -31,6 +31,7 @@ type logFound struct {
 	end    audit.Head
 	last   *commit
 	holds  bool // it holds the line that was looked for
+	later  bool // it begins behind that line: what came before is no longer kept
 	since  changesSince
 }
 
@@ -87,7 +88,9 @@ func (v *Vault) findLog(id string, mark audit.Head, open *Snapshot) (f logFound,
 	if err == nil {
 		f.end, err = log.Walk(audit.Head{}, func(line []byte, at audit.Head) error {
 			f.ours = true
-			if f.holds {
+			f.later = f.later || f.end.Seq == 0 && 0 < mark.Seq && mark.Seq < at.Seq
+			f.end = at
+			if f.holds || f.later {
 				f.since.add(line)
 			}
 			f.holds = f.holds || at == mark
@@ -129,6 +132,10 @@ func (v *Vault) place(ctx context.Context, rec audit.Record, in *incoming, s *st
 	if err := v.checkSame(&p, in.h.ID); err != nil {
 		return Restored{}, err
 	}
+	if p.log.whole() && p.log.later && v.signedBy(in) {
+		// The line that the backup ends with was removed for its age.
+		p.log.holds = true
+	}
 	nothing := p.gen == "" && !p.log.there
 	if nothing {
 		if err := v.CanCreate(); err != nil {
@@ -149,6 +156,20 @@ func (v *Vault) place(ctx context.Context, rec audit.Record, in *incoming, s *st
 		return v.goBack(ctx, rec, in, &p)
 	}
 	return v.bringBack(ctx, rec, in, s, &p)
+}
+
+// signedBy says whether the log in place is signed with a backup's key.
+func (v *Vault) signedBy(in *incoming) bool {
+	public, err := (&Snapshot{state: in.state}).auditPublic()
+	if err != nil {
+		return false
+	}
+	log, err := v.openLog(in.h.ID)
+	if err != nil {
+		return false
+	}
+	newest, _, err := log.Marks(public)
+	return err == nil && newest != nil
 }
 
 // contains says whether the staged log goes on from a position.

@@ -129,7 +129,7 @@ func (s *FileStore) open() (*os.File, fileID, error) {
 	}
 	f, err := os.OpenFile(s.path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fileID{}, err
+		return nil, fileID{}, durable.CheckOpened(s.path, err)
 	}
 	if err := durable.CheckPrivateFile(f, s.path); err != nil {
 		return nil, fileID{}, errors.Join(err, f.Close())

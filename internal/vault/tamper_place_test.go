@@ -1,0 +1,67 @@
+package vault
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"moldable.sh/aivault/internal/api"
+)
+
+// Whatever stands where a file of the vault has to be, what is refused names
+// it, and its hint is the command after which the vault opens and changes again.
+func TestNoFileInPlace(t *testing.T) {
+	t.Parallel()
+	directory := func(p string) error { return errors.Join(os.RemoveAll(p), os.Mkdir(p, 0o700)) }
+	link := func(p string) error { return errors.Join(os.RemoveAll(p), os.Symlink("/dev/null", p)) }
+	for file, stands := range map[string]map[string]func(string) error{
+		"audit/checkpoints":    {"directory": directory, "link": link},
+		"audit/00000002.jsonl": {"directory": directory, "link": link},
+		"audit/lock":           {"directory": directory, "link": link},
+		"vault.lock":           {"directory": directory, "link": link},
+	} {
+		for what, place := range stands {
+			v, cfg := fileVault(t)
+			put(t, v, "a", "1")
+			must(t, v.Close())
+			path := filepath.Join(cfg.Dir, file)
+			must(t, place(path))
+			x := open(t, cfg)
+			_, err := tryPut(t.Context(), x, "b", "1")
+			wantCode(t, err, api.VaultUnavailable, path+" is not private: is a ")
+			var e *api.Error
+			errors.As(err, &e)
+			switch f := strings.Fields(e.Hint); {
+			case len(f) == 3 && f[0] == "mv":
+				must(t, os.Rename(f[1], f[2]))
+			case len(f) == 2 && f[0] == "rm":
+				must(t, os.Remove(f[1]))
+			default:
+				t.Fatalf("%s, %s: hint %q", file, what, e.Hint)
+			}
+			put(t, x, "b", "1")
+			wantValue(t, x, "a", "1")
+		}
+	}
+}
+
+// A document that nobody can read, and a log that is no directory: the hint
+// says what brings the vault back.
+func TestHintsOfWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	_, cfg := fileVault(t)
+	write(t, filepath.Join(cfg.Dir, "vault.aiv"), []byte("x"))
+	_, err := open(t, cfg).Snapshot(t.Context())
+	wantCode(t, err, api.VaultUnavailable, "aivault restore FILE")
+
+	v, cfg := fileVault(t)
+	must(t, v.Close())
+	log := filepath.Join(cfg.Dir, "audit")
+	must(t, os.RemoveAll(log))
+	write(t, log, nil)
+	must(t, os.Chmod(log, 0o600))
+	_, err = open(t, cfg).Snapshot(t.Context())
+	wantCode(t, err, api.VaultUnavailable, "audit", "aivault restore --accept 1")
+}
