@@ -11,6 +11,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/term"
 )
 
 func newAudit(o *Options) *cobra.Command {
@@ -110,10 +111,28 @@ func pointInTime(flag, text string, now time.Time) (int64, error) {
 // followAudit prints records as they come. There are no columns to fit: what
 // is still to come is not known.
 func (o *Options) followAudit(ctx context.Context, c *client.Client, q audit.Query) error {
-	return c.FollowAudit(ctx, q, func(line []byte) error {
+	// Piped into head, it ends with it and not with the next record.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	unread := make(chan bool, 1)
+	go func() {
+		gone := term.Unread(ctx, o.Out)
+		unread <- gone
+		cancel()
+	}()
+	err := c.FollowAudit(ctx, q, func(line []byte) error {
 		if !o.JSON {
 			return o.printTable(followedRow(line))
 		}
 		return o.print(append(slices.Clone(line), '\n'))
 	})
+	cancel()
+	if <-unread {
+		return exitStatus(exitUnread)
+	}
+	return err
 }
+
+// exitUnread is how a program ends that writes where nobody reads: 128 and
+// SIGPIPE's number.
+const exitUnread = 128 + 13
