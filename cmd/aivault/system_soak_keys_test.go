@@ -103,7 +103,7 @@ func (k *soakKeys) leak(text []byte) string {
 // unescapeAll takes one layer of escapes of any kind away. It knows nothing of
 // how the product does that.
 func unescapeAll(text []byte) []byte {
-	if bytes.IndexAny(text, `%\&`) < 0 {
+	if !bytes.ContainsAny(text, `%\&`) {
 		return text
 	}
 	out := make([]byte, 0, len(text))

@@ -48,7 +48,6 @@ type soakLedger struct {
 	calls   map[string]*soakCall
 	order   map[uint32][]*soakCall
 	refusal map[uint32]map[string]int
-	orphans []string // outcomes of calls that were not allowed
 }
 
 func newSoakLedger(s *soak) *soakLedger {

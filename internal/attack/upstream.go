@@ -109,16 +109,5 @@ func deflated(text string) string {
 	return b.String()
 }
 
-// split cuts a text at every offset given.
-func split(text string, at ...int) []string {
-	var parts []string
-	last := 0
-	for _, i := range at {
-		parts = append(parts, text[last:i])
-		last = i
-	}
-	return append(parts, text[last:])
-}
-
 // letters cuts a text into its bytes.
 func letters(text string) []string { return strings.Split(text, "") }

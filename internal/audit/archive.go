@@ -28,7 +28,7 @@ const (
 
 // archivedFiles are the files beside the segments that are part of a log.
 func archivedFiles() []archivedFile {
-	return []archivedFile{{archiveKey, keyName, maxNote}, {archiveCheckpoints, checkpointsName, maxCheckpoints}}
+	return []archivedFile{{archiveKey, keyName, maxNote}, {archiveCheckpoints, checkpointsName, MaxCheckpoints}}
 }
 
 type archivedFile struct {

@@ -18,14 +18,15 @@ const (
 	checkpointsName = "checkpoints"
 	keyName         = "key.pub"
 
-	maxCheckpoints  = 64 << 20 // of the file; closing checkpoints of terabytes
-	thinAt          = 1 << 20  // from this size on it is thinned out
-	keptCheckpoints = 100      // of the current segment, when it is
+	// MaxCheckpoints bounds the file, in bytes: closing checkpoints of terabytes.
+	MaxCheckpoints  = 64 << 20
+	thinAt          = 1 << 20 // from this size on it is thinned out
+	keptCheckpoints = 100     // of the current segment, when it is
 )
 
 // readCheckpoints is empty where there is no file.
 func readCheckpoints(dir string) ([]byte, error) {
-	data, err := readBeside(dir, checkpointsName, maxCheckpoints)
+	data, err := readBeside(dir, checkpointsName, MaxCheckpoints)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -104,7 +105,7 @@ func openCheckpoints(dir string, v note.Verifier) (*checkpointFile, error) {
 	}
 	c.f = f
 	info, err := f.Stat()
-	if err == nil && info.Size() > maxCheckpoints {
+	if err == nil && info.Size() > MaxCheckpoints {
 		err = &ChainError{File: checkpointsName, Why: "it is larger than it can be"}
 	}
 	if err != nil {

@@ -30,7 +30,6 @@ const (
 
 var (
 	errSessionEnded = fmt.Errorf("audit: the session has ended: %w", fs.ErrClosed)
-	errTooManyOwed  = errors.New("audit: too many outcomes wait to be written")
 )
 
 // A Session is a process that makes calls, as the log knows it: by a file that

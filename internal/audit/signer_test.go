@@ -143,15 +143,15 @@ func TestCheckpointVector(t *testing.T) {
 	cfg := config(t)
 	cfg.VaultID, cfg.Clock = "vault-1", func() time.Time { return time.UnixMilli(1767225601123) }
 	page := string(read(t, "../../docs/audit-format.md"))
-	example := func(heading string) (block, rest string) {
+	example := func(heading, fence string) (block, rest string) {
 		_, rest, _ = strings.Cut(page, heading)
-		_, rest, _ = strings.Cut(rest, "```\n")
+		_, rest, _ = strings.Cut(rest, fence)
 		block, rest, _ = strings.Cut(rest, "```")
 		return block, rest
 	}
-	lines, _ := example("## Example")
-	want, rest := example("## A checkpoint")
-	_, rest, _ = strings.Cut(rest, "```\n")
+	lines, _ := example("## Example", "```\n")
+	want, rest := example("## A checkpoint", "```text\n")
+	_, rest, _ = strings.Cut(rest, "```text\n")
 	wantKey, _, _ := strings.Cut(rest, "```")
 	create(t, cfg).Close()
 	if err := os.WriteFile(current(cfg), []byte(lines), 0o600); err != nil {

@@ -37,6 +37,15 @@ type Report struct {
 	Problem         *ChainError `json:"problem,omitzero"`   // the first thing that is wrong
 }
 
+// A GivenError is of a key or a checkpoint that was given to Verify, and does
+// not fit the log or is none.
+type GivenError struct{ Why string }
+
+// Error says what does not fit.
+func (e *GivenError) Error() string { return e.Why }
+
+func given(format string, a ...any) error { return &GivenError{fmt.Sprintf(format, a...)} }
+
 // Verify checks a log, offline, with the public key alone. The error is of
 // what could not be read, or of what is given that does not fit; what is wrong
 // with the log is in the Report. Memory does not grow with the log.
@@ -87,6 +96,9 @@ type expected struct {
 
 func newVerification(cfg VerifyConfig) (*verification, error) {
 	v := &verification{cfg: cfg}
+	if _, err := list(cfg.Dir); err != nil {
+		return nil, err // no log: that nothing names its vault is no news
+	}
 	if err := v.findKey(); err != nil {
 		return nil, err
 	}
@@ -126,10 +138,13 @@ func (v *verification) findKey() (err error) {
 	if text != "" {
 		var named string
 		if v.key, named, err = parseVerifierKey(text); err != nil {
+			if v.cfg.Key != "" {
+				err = given("the key that was given is none of an audit log: it was cut off or changed")
+			}
 			return err
 		}
 		if v.id != "" && v.id != named {
-			return fmt.Errorf("audit: the verifier key is of vault %+q, and the log of vault %+q", named, v.id)
+			return given("the key is of vault %+q, and the log of vault %+q", named, v.id)
 		}
 		v.id = named
 	}
@@ -156,15 +171,15 @@ func (v *verification) gather() error {
 	rest, line := eachNote(kept, func(n signedNote, line int) bool {
 		switch {
 		case n.VaultID != v.id:
-			failed = fmt.Errorf("audit: the given checkpoint is of vault %+q, and the log of vault %+q", n.VaultID, v.id)
+			failed = given("the given checkpoint is of vault %+q, and the log of vault %+q", n.VaultID, v.id)
 		case v.key != nil && !n.signedBy(v.key):
-			failed = fmt.Errorf("audit: the given checkpoint, at its line %d, is not signed by the key", line)
+			failed = given("the given checkpoint, at its line %d, is not signed by the key", line)
 		}
 		v.signed = append(v.signed, expected{n.Head, "the given checkpoint"})
 		return failed == nil
 	})
 	if failed == nil && len(rest) > 0 {
-		failed = fmt.Errorf("audit: the given checkpoint, at its line %d, is none of an audit log", line)
+		failed = given("the given checkpoint, at its line %d, is none of an audit log", line)
 	}
 	slices.SortStableFunc(v.signed, func(a, b expected) int {
 		switch {
@@ -256,7 +271,7 @@ func (v *verification) walk() (err error) {
 		switch e := v.signed[v.next]; {
 		case e.from == checkpointsName:
 		case e.Seq < v.start:
-			return fmt.Errorf("audit: the given checkpoint is of line %d, and what is kept of the log begins with line %d", e.Seq, v.start+1)
+			return given("the given checkpoint is of line %d, and what is kept of the log begins with line %d", e.Seq, v.start+1)
 		case e.Hash != string(v.at.hash[:]):
 			return &ChainError{File: e.File, Line: e.Seq, Why: "it is not the line that is signed in " + e.from}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -185,16 +186,21 @@ func TestVerifyRefusesWhatDoesNotFit(t *testing.T) {
 		why string
 	}{
 		"no log":                    {VerifyConfig{Dir: t.TempDir(), Key: key}, "does not exist"},
-		"no key":                    {VerifyConfig{Dir: cfg.Dir, Key: "key"}, "malformed"},
-		"key of something else":     {VerifyConfig{Dir: cfg.Dir, Key: strings.Replace(key, "aivault/", "aivau1t/", 1)}, "invalid verifier hash"},
+		"no key":                    {VerifyConfig{Dir: cfg.Dir, Key: "key"}, "is none of an audit log"},
+		"key of something else":     {VerifyConfig{Dir: cfg.Dir, Key: strings.Replace(key, "aivault/", "aivau1t/", 1)}, "is none of an audit log"},
 		"key of another vault":      {VerifyConfig{Dir: cfg.Dir, Key: verifierKey(t, other, testKey(1)), VaultID: vaultID}, "is of vault"},
 		"checkpoint of another":     {VerifyConfig{Dir: cfg.Dir, Key: key, Checkpoint: read(t, checkpointsOf(other))}, "is of vault"},
 		"checkpoint that is none":   {VerifyConfig{Dir: cfg.Dir, Key: key, Checkpoint: []byte("hello\n")}, "is none of an audit log"},
 		"checkpoint of another key": {VerifyConfig{Dir: cfg.Dir, Key: verifierKey(t, cfg, testKey(2)), Checkpoint: read(t, checkpointsOf(cfg))}, "not signed by the key"},
 	} {
-		if r, err := Verify(c.cfg); err == nil || !strings.Contains(err.Error(), c.why) {
+		r, err := Verify(c.cfg)
+		var bad *GivenError
+		if err == nil || !strings.Contains(err.Error(), c.why) || errors.As(err, &bad) == (name == "no log") {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
+	}
+	if _, err := Verify(VerifyConfig{Dir: t.TempDir()}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no log, and no key: %v", err)
 	}
 	unknown := files.clone()
 	delete(unknown, keyName)

@@ -11,6 +11,7 @@ import (
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/client"
+	"moldable.sh/aivault/internal/term"
 )
 
 func newAudit(o *Options) *cobra.Command {
@@ -21,7 +22,7 @@ func newAudit(o *Options) *cobra.Command {
 		Short: "Show the newest records of the audit log",
 		Long: "Shows the newest records of the audit log, oldest first: every call, allowed or refused, and\n" +
 			"every change. No record holds a secret, a query value or a body. --since and --until take how\n" +
-			"long ago (1h, 30m) or a time (2026-01-31T12:00:00Z); --before-ts-ms takes the atMs of a record\n" +
+			"long ago (30m, 1h, 7d) or a time (2026-01-31T12:00:00Z); --before-ts-ms takes the atMs of a record\n" +
 			"and shows those before it: the next page. With --follow the records that come are shown, too;\n" +
 			"--json then prints each as a line.",
 		Example: "  aivault audit --limit 200\n" +
@@ -98,11 +99,11 @@ func pointInTime(flag, text string, now time.Time) (int64, error) {
 		return 0, nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	if ago, e := time.ParseDuration(text); e == nil && ago >= 0 {
+	if ago, e := api.ParseDuration(text); e == nil && ago >= 0 {
 		at, err = now.Add(-ago), nil
 	}
 	if err != nil || at.UnixMilli() < 1 {
-		return 0, api.Errorf(api.InvalidRequest, "--%s takes how long ago, such as 1h or 30m, or a time such as 2026-01-31T12:00:00Z", flag)
+		return 0, api.Errorf(api.InvalidRequest, "--%s takes how long ago, such as 30m, 1h or 7d, or a time such as 2026-01-31T12:00:00Z", flag)
 	}
 	return at.UnixMilli(), nil
 }
@@ -110,10 +111,28 @@ func pointInTime(flag, text string, now time.Time) (int64, error) {
 // followAudit prints records as they come. There are no columns to fit: what
 // is still to come is not known.
 func (o *Options) followAudit(ctx context.Context, c *client.Client, q audit.Query) error {
-	return c.FollowAudit(ctx, q, func(line []byte) error {
+	// Piped into head, it ends with it and not with the next record.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	unread := make(chan bool, 1)
+	go func() {
+		gone := term.Unread(ctx, o.Out)
+		unread <- gone
+		cancel()
+	}()
+	err := c.FollowAudit(ctx, q, func(line []byte) error {
 		if !o.JSON {
 			return o.printTable(followedRow(line))
 		}
 		return o.print(append(slices.Clone(line), '\n'))
 	})
+	cancel()
+	if <-unread {
+		return exitStatus(exitUnread)
+	}
+	return err
 }
+
+// exitUnread is how a program ends that writes where nobody reads: 128 and
+// SIGPIPE's number.
+const exitUnread = 128 + 13

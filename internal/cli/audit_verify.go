@@ -9,18 +9,20 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/term"
 )
 
 // Bounds of what verify reads of its files.
 const (
 	maxVerifierKey = 4 << 10
-	maxCheckpoint  = 64 << 10
+	maxCheckpoint  = audit.MaxCheckpoints // the log's own file is what people keep
 )
 
 // verifierKey is how a key looks where it is given as it is and not as a file:
@@ -37,22 +39,20 @@ func newAuditVerify(o *Options) *cobra.Command {
 			"Without --key it takes the public key that lies beside the log, which whoever rewrites the log can\n" +
 			"replace as well: keep the key (aivault status --json shows it) and a checkpoint somewhere else, and\n" +
 			"give them here. The exit status is 1 when something was found; the first line that is wrong is named.",
-		Example: "  aivault audit verify",
-		Args:    noArgs,
+		Example: "  aivault audit verify\n" +
+			"  aivault audit verify --from audit-copy --key key.pub --checkpoint checkpoints",
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.verifyConfig(cmd.Context(), from, key, checkpoint)
 			if err != nil {
 				return err
-			}
-			if _, err := os.Stat(cfg.Dir); errors.Is(err, fs.ErrNotExist) {
-				return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", cfg.Dir)
 			}
 			var report audit.Report
 			if done := untilDone(cmd.Context(), func() { report, err = audit.Verify(cfg) }); done != nil {
 				return done
 			}
 			if err != nil {
-				return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
+				return verifyError(err, cfg.Dir, from)
 			}
 			return o.printReport(report)
 		},
@@ -90,6 +90,28 @@ func (o *Options) verifyConfig(ctx context.Context, from, key, checkpoint string
 	return cfg, nil
 }
 
+// verifyError says why a log could not be checked, and what to do about it.
+func verifyError(err error, dir, from string) error {
+	var bad *audit.GivenError
+	var open *durable.PermissionError
+	switch {
+	case errors.As(err, &bad):
+		return api.Errorf(api.InvalidRequest, "%w", err).WithHint("aivault help audit verify")
+	case errors.As(err, &open) && from != "" && strings.HasPrefix(open.Fix, "chmod "):
+		// A copy has the modes that copying gave it, in each of its files.
+		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("chmod -R go= %s", shellWord(dir))
+	case errors.As(err, &open):
+		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("%s", open.Fix)
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
+	}
+	hint := "aivault status"
+	if from != "" {
+		hint = "aivault help audit verify"
+	}
+	return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", dir).WithHint("%s", hint)
+}
+
 // logDir is where the log lies: this user's, or the one that --from means.
 func (o *Options) logDir(from string) (string, error) {
 	if from == "" {
@@ -120,6 +142,9 @@ func (o *Options) printReport(r audit.Report) error {
 	}
 	if r.Problem != nil {
 		return exitStatus(api.OutcomeOf(api.Internal).Exit)
+	}
+	if r.Key == "" && !o.JSON {
+		o.notice("no key.pub lies beside the log: give the key that you kept, with --key (aivault status -v shows it while the vault is open)")
 	}
 	if r.KeyFrom != "" && !o.JSON {
 		o.notice("the key was taken from %s, beside the log: compare it with the one that you kept", r.KeyFrom)

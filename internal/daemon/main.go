@@ -9,8 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -152,16 +150,8 @@ func durability(v string) (sync bool, err error) {
 // minRetention keeps a slip of the pen from emptying the log.
 const minRetention = time.Hour
 
-// retention reads a number of days, as 90d, or a duration as Go writes it.
 func retention(v string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(v, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil || n == 0 {
-			return 0, errors.New("a number of days is 1d to 65535d")
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
-	d, err := time.ParseDuration(v)
+	d, err := api.ParseDuration(v)
 	if err != nil || d < minRetention {
 		return 0, errors.New("it is a duration of an hour or more, such as 90d or 2160h")
 	}

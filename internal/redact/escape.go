@@ -48,7 +48,7 @@ func (us *units) at(b []byte, i int, eof bool) {
 
 // spelled adds what the escape at b[i] stands for.
 func (us *units) spelled(b []byte, i int, eof bool) {
-	if us.events && bytes.IndexAny(b[i:min(len(b), i+maxJoined)], "\r\n") >= 0 {
+	if us.events && bytes.ContainsAny(b[i:min(len(b), i+maxJoined)], "\r\n") {
 		us.across(b, i, eof)
 		return
 	}

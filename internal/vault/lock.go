@@ -59,7 +59,7 @@ func (v *Vault) signLast() {
 func (v *Vault) record(ctx context.Context, h header, r audit.Record) error {
 	log, err := v.openLog(h.ID)
 	if err != nil {
-		return err
+		return forGeneration(err, h)
 	}
 	r.Provider = h.Key.Provider
 	if _, err := log.AppendSync(context.WithoutCancel(ctx), r); err != nil {

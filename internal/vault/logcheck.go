@@ -68,12 +68,16 @@ func (v *Vault) Audit(ctx context.Context) (*audit.Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.openLog(h.ID)
+	log, err = v.openLog(h.ID)
+	return log, forGeneration(err, h)
 }
 
 // AuditOf is Audit for who holds a snapshot, and so knows that there is a
 // vault: it looks at no file when the log is open.
-func (v *Vault) AuditOf(s *Snapshot) (*audit.Log, error) { return v.openLog(s.header.ID) }
+func (v *Vault) AuditOf(s *Snapshot) (*audit.Log, error) {
+	log, err := v.openLog(s.header.ID)
+	return log, forGeneration(err, s.header)
+}
 
 // Desk records what callers are refused in the vault's log.
 func (v *Vault) Desk() *audit.Desk { return v.desk }

@@ -63,9 +63,6 @@ func (v *Vault) Restore(ctx context.Context, rec audit.Record, r io.Reader, acce
 
 func (v *Vault) restore(ctx context.Context, rec audit.Record, in *incoming, accept uint64) (out Restored, err error) {
 	// What can be refused is refused before a directory is made.
-	if err := v.checkVacant(in.h.ID); err != nil {
-		return out, err
-	}
 	if accept != 0 && accept != in.head.Generation {
 		return out, api.Errorf(api.InvalidRequest, "this backup is of generation %d, not %d: nothing was accepted", in.head.Generation, accept).
 			WithHint("aivault restore FILE --accept %d", in.head.Generation)
@@ -154,6 +151,11 @@ func (v *Vault) openBackup(ctx context.Context, in *incoming, m keysource.Materi
 		return api.Errorf(api.VaultUnavailable, "the backup is of a vault that a development build made, which alone opens it")
 	case h.Dev != v.cfg.Dev:
 		return api.Errorf(api.VaultUnavailable, "the backup is of a vault that a release build made: a development build does not open it")
+	}
+	// Before a key is looked for: that it is another vault's would be said of
+	// the key alone.
+	if err := v.checkVacant(h.ID); err != nil {
+		return err
 	}
 	if in.keys, in.own, err = v.backupKeys(ctx, h, m); err != nil {
 		return err

@@ -79,7 +79,7 @@ func (v *Vault) begin(ctx context.Context) (*Snapshot, *audit.Log, error) {
 	}
 	log, err := v.openLog(base.header.ID)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, forGeneration(err, base.header)
 	}
 	// Two unconfirmed changes in a row could not be told from an old copy.
 	if !base.confirmed {
