@@ -151,6 +151,8 @@ func echoAttacks() []Attack {
 						}
 						what := e.name + ", " + tr.name
 						switch a := t.echoed(what, c, tr.act(text)); {
+						case !tr.body && bytes.Contains(a.raw, []byte(secret.Redacted)):
+							t.Errorf("%s: it was passed on, scrubbed: header %v, body %q", what, a.header, clip(string(a.body)))
 						case !tr.body:
 							t.came("not passed on")
 						case bytes.Contains(a.raw, []byte(secret.Redacted)):
