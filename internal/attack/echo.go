@@ -233,7 +233,10 @@ func echoAttacks() []Attack {
 			ID: "echo-unlabelled", Class: "echo", Title: "a body packed with gzip or zlib that does not say so",
 			Harm: "Any tool of the caller's would unpack it and find the key.",
 			Run: func(t *T) {
-				for what, body := range map[string]string{"gzip": gzipped("before " + t.decoy + " after"), "zlib": zlibbed("before " + t.decoy + " after"), "a long one": gzipped(strings.Repeat("filler ", 20_000) + t.decoy)} {
+				for what, body := range map[string]string{
+					"gzip": gzipped("before " + t.decoy + " after"), "zlib": zlibbed("before " + t.decoy + " after"), "a long one": gzipped(strings.Repeat("filler ", 20_000) + t.decoy),
+					"gzip within zlib": zlibbed(gzipped(t.decoy)), "in the second part": gzipped("clean") + gzipped(t.decoy), "over two parts": gzipped("before "+t.decoy[:len(t.decoy)/2]) + gzipped(t.decoy[len(t.decoy)/2:]),
+				} {
 					for _, kind := range []string{"application/gzip", "application/octet-stream", "text/plain"} {
 						for _, in := range []string{"sized", "chunked"} {
 							act := sized("200 OK", "Content-Type: "+kind+"\r\n", body)

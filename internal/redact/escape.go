@@ -122,14 +122,27 @@ func (us *units) escape(c byte, b []byte, i int, eof bool, nesting int) {
 // spelledOut is escape where the body was escaped, too: %5C%22 is what a URL
 // makes of \". Each character of the body is read as an escape where it is one.
 func (us *units) spelledOut(c byte, b []byte, i int, eof bool, nesting int) {
-	if bytes.IndexAny(b[i:min(len(b), i+maxBody)], `\%&`) < 0 {
-		return
+	most := 2 // characters of the body
+	switch c {
+	case '\\':
+		most = len("ud83d") + len("\\\\ude00")
+	case '&':
+		most = longestName + 1
 	}
-	most := map[byte]int{'%': 2, '\\': len("ud83d") + len("\\\\ude00"), '&': longestName + 1}[c]
+	plain := i
+	for plain < len(b) && plain < i+most && inBody(b[plain]) {
+		plain++
+	}
+	if plain == len(b) || plain == i+most || !introduces(b[plain]) {
+		return // for nearly all escapes
+	}
+	if b[plain] == '\\' && plain+1 < len(b) && b[plain+1]|0x20 != 'u' && b[plain+1] != 'x' {
+		return // escape has read it
+	}
 	var text [maxBody]byte
 	var ends [maxBody + 1]int // of each character of text in b
 	n, pos, spelled := 0, i, false
-	for ends[0] = i; n < most && pos < len(b) && pos < i+maxBody; n++ {
+	for ends[0] = i; n < most && pos < len(b) && pos < i+maxBody; {
 		text[n] = b[pos]
 		pos++
 		if introduces(text[n]) {
@@ -142,7 +155,11 @@ func (us *units) spelledOut(c byte, b []byte, i int, eof bool, nesting int) {
 				text[n], pos, spelled = byte(r), next, true
 			}
 		}
-		ends[n+1] = pos
+		n++
+		ends[n] = pos
+		if c == '&' && !inBody(text[n-1]) {
+			break // it ends there
+		}
 	}
 	if spelled {
 		before := us.n
@@ -152,6 +169,12 @@ func (us *units) spelledOut(c byte, b []byte, i int, eof bool, nesting int) {
 		}
 	}
 	clear(text[:])
+}
+
+// inBody says whether c may stand in an escape, behind its introducer and
+// before its end.
+func inBody(c byte) bool {
+	return isLetter(c) || '0' <= c && c <= '9' || c == '#'
 }
 
 type status int

@@ -29,9 +29,13 @@ func TestEscapedTwice(t *testing.T) {
 	ways := map[string]func(string) string{
 		"query": url.QueryEscape, "path": url.PathEscape, "html": html.EscapeString, "json": quoted,
 		"json for scripts": func(s string) string { return strings.ReplaceAll(quoted(s), "/", `\/`) },
-		"plain json":       func(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s) },
-		"named html":       func(s string) string { return strings.NewReplacer("&", "&amp;", "<", "&lt;", `"`, "&quot;", "'", "&apos;", `\`, "&bsol;", "%", "&percnt;", "\n", "&NewLine;").Replace(s) },
-		"all percent":      all("%%%02X"), "all u": all(`\u%04x`), "all x": all(`\x%02x`), "all numbers": all("&#%d;"), "all hex numbers": all("&#x%x;"),
+		"plain json": func(s string) string {
+			return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`).Replace(s)
+		},
+		"named html": func(s string) string {
+			return strings.NewReplacer("&", "&amp;", "<", "&lt;", `"`, "&quot;", "'", "&apos;", `\`, "&bsol;", "%", "&percnt;", "\n", "&NewLine;").Replace(s)
+		},
+		"all percent": all("%%%02X"), "all u": all(`\u%04x`), "all x": all(`\x%02x`), "all numbers": all("&#%d;"), "all hex numbers": all("&#x%x;"),
 	}
 	for first, a := range ways {
 		for second, b := range ways {
