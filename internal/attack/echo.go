@@ -2,8 +2,10 @@ package attack
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -338,6 +340,72 @@ func echoAttacks() []Attack {
 				t.scrubbed("the value that took its place", c, say(newer))
 				t.must(t.operate("DELETE", api.RouteCredentials+"/"+second, nil, nil))
 				t.scrubbed("of a credential that was deleted", c, say(newer))
+			},
+			Twin: twin,
+		},
+		{
+			ID: "echo-of-later-values", Class: "echo", Title: "a value that is stored while a call runs, sent by another one, and repeated in this one's header, body, or what its body unpacks to",
+			Harm: "A call that began early enough would read whatever came after it.",
+			Run: func(t *T) {
+				id, capability, old := t.credential(nil)
+				c := call{capability: capability, credential: id, method: "GET", path: "/v1/below/x"}
+				for _, where := range []string{"header", "body", "packed", "next part"} {
+					began, later := make(chan struct{}), make(chan string)
+					t.up.Answer(func(conn net.Conn, _ *standin.Taken) bool {
+						say := func(s string) { _, _ = io.WriteString(conn, s) }
+						const head = "HTTP/1.1 200 OK\r\nConnection: close\r\n"
+						switch where {
+						case "header":
+							close(began)
+							say(head + "X-Request-Id: " + <-later + "\r\n\r\n")
+						case "body":
+							say(head + "\r\nbegun ")
+							close(began)
+							say(<-later)
+						default:
+							z := gzip.NewWriter(conn)
+							say(head + "\r\n")
+							_, _ = io.WriteString(z, "begun ")
+							_ = z.Flush()
+							close(began)
+							v := <-later
+							if where == "next part" {
+								_ = z.Close()
+								z.Reset(conn)
+							}
+							_, _ = io.WriteString(z, v)
+							_ = z.Close()
+						}
+						return false
+					})
+					t.variants++
+					answers := make(chan answer, 1)
+					go func() { answers <- t.Stand.call(c) }()
+					select {
+					case <-began:
+					case <-time.After(patience):
+						t.Errorf("%s: no request came", where)
+						return
+					}
+					v := t.newDecoy()
+					ref, err := t.storeSecret("later", v, "")
+					t.must(err)
+					t.must(t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: id, SecretRefs: map[string]string{"": ref}, Auth: &api.AuthSpec{Type: "header"}}))
+					later <- v + " " + old
+					a := <-answers
+					t.up.Take()
+					t.noLeak(where, a)
+					switch {
+					case a.err != nil:
+						t.Errorf("%s: %v", where, a.err)
+					case a.code != "":
+						t.came("broken off: " + string(a.code))
+					case bytes.Count(a.raw, []byte(secret.Redacted)) != 2:
+						t.Errorf("%s: %q", where, clip(string(a.raw)))
+					default:
+						t.came("scrubbed")
+					}
+				}
 			},
 			Twin: twin,
 		},
