@@ -2,8 +2,10 @@ package attack
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -151,6 +153,8 @@ func echoAttacks() []Attack {
 						}
 						what := e.name + ", " + tr.name
 						switch a := t.echoed(what, c, tr.act(text)); {
+						case !tr.body && bytes.Contains(a.raw, []byte(secret.Redacted)):
+							t.Errorf("%s: it was passed on, scrubbed: header %v, body %q", what, a.header, clip(string(a.body)))
 						case !tr.body:
 							t.came("not passed on")
 						case bytes.Contains(a.raw, []byte(secret.Redacted)):
@@ -231,7 +235,10 @@ func echoAttacks() []Attack {
 			ID: "echo-unlabelled", Class: "echo", Title: "a body packed with gzip or zlib that does not say so",
 			Harm: "Any tool of the caller's would unpack it and find the key.",
 			Run: func(t *T) {
-				for what, body := range map[string]string{"gzip": gzipped("before " + t.decoy + " after"), "zlib": zlibbed("before " + t.decoy + " after"), "a long one": gzipped(strings.Repeat("filler ", 20_000) + t.decoy)} {
+				for what, body := range map[string]string{
+					"gzip": gzipped("before " + t.decoy + " after"), "zlib": zlibbed("before " + t.decoy + " after"), "a long one": gzipped(strings.Repeat("filler ", 20_000) + t.decoy),
+					"gzip within zlib": zlibbed(gzipped(t.decoy)), "in the second part": gzipped("clean") + gzipped(t.decoy), "over two parts": gzipped("before "+t.decoy[:len(t.decoy)/2]) + gzipped(t.decoy[len(t.decoy)/2:]),
+				} {
 					for _, kind := range []string{"application/gzip", "application/octet-stream", "text/plain"} {
 						for _, in := range []string{"sized", "chunked"} {
 							act := sized("200 OK", "Content-Type: "+kind+"\r\n", body)
@@ -333,6 +340,72 @@ func echoAttacks() []Attack {
 				t.scrubbed("the value that took its place", c, say(newer))
 				t.must(t.operate("DELETE", api.RouteCredentials+"/"+second, nil, nil))
 				t.scrubbed("of a credential that was deleted", c, say(newer))
+			},
+			Twin: twin,
+		},
+		{
+			ID: "echo-of-later-values", Class: "echo", Title: "a value that is stored while a call runs, sent by another one, and repeated in this one's header, body, or what its body unpacks to",
+			Harm: "A call that began early enough would read whatever came after it.",
+			Run: func(t *T) {
+				id, capability, old := t.credential(nil)
+				c := call{capability: capability, credential: id, method: "GET", path: "/v1/below/x"}
+				for _, where := range []string{"header", "body", "packed", "next part"} {
+					began, later := make(chan struct{}), make(chan string)
+					t.up.Answer(func(conn net.Conn, _ *standin.Taken) bool {
+						say := func(s string) { _, _ = io.WriteString(conn, s) }
+						const head = "HTTP/1.1 200 OK\r\nConnection: close\r\n"
+						switch where {
+						case "header":
+							close(began)
+							say(head + "X-Request-Id: " + <-later + "\r\n\r\n")
+						case "body":
+							say(head + "\r\nbegun ")
+							close(began)
+							say(<-later)
+						default:
+							z := gzip.NewWriter(conn)
+							say(head + "\r\n")
+							_, _ = io.WriteString(z, "begun ")
+							_ = z.Flush()
+							close(began)
+							v := <-later
+							if where == "next part" {
+								_ = z.Close()
+								z.Reset(conn)
+							}
+							_, _ = io.WriteString(z, v)
+							_ = z.Close()
+						}
+						return false
+					})
+					t.variants++
+					answers := make(chan answer, 1)
+					go func() { answers <- t.Stand.call(c) }()
+					select {
+					case <-began:
+					case <-time.After(patience):
+						t.Errorf("%s: no request came", where)
+						return
+					}
+					v := t.newDecoy()
+					ref, err := t.storeSecret("later", v, "")
+					t.must(err)
+					t.must(t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: id, SecretRefs: map[string]string{"": ref}, Auth: &api.AuthSpec{Type: "header"}}))
+					later <- v + " " + old
+					a := <-answers
+					t.up.Take()
+					t.noLeak(where, a)
+					switch {
+					case a.err != nil:
+						t.Errorf("%s: %v", where, a.err)
+					case a.code != "":
+						t.came("broken off: " + string(a.code))
+					case bytes.Count(a.raw, []byte(secret.Redacted)) != 2:
+						t.Errorf("%s: %q", where, clip(string(a.raw)))
+					default:
+						t.came("scrubbed")
+					}
+				}
 			},
 			Twin: twin,
 		},

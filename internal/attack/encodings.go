@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -91,6 +92,7 @@ func allEncodings() []encoding {
 			}
 		}
 	}
+	percent, unicode := each(styles[2]), each(styles[4])
 	std := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	inHex := func(s string) string { return hex.EncodeToString([]byte(s)) }
 	return append(all,
@@ -101,12 +103,23 @@ func allEncodings() []encoding {
 			return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&apos;", "/", "&sol;", "+", "&plus;", "=", "&equals;").Replace(s)
 		}},
 		encoding{"json", func(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `/`, `\/`).Replace(s) }},
-		encoding{"base64 escaped", func(s string) string { return each(styles[1])(std(s)) }},
+		encoding{"base64 escaped", func(s string) string { return percent(std(s)) }},
 		encoding{"base64 in json", func(s string) string { return strings.ReplaceAll(std(s), "/", `\/`) }},
 		encoding{"base64 mixed", func(s string) string { return mixed(99)(std(s)) }},
-		encoding{"hex escaped", func(s string) string { return each(styles[3])(inHex(s)) }},
-		encoding{"escaped twice", func(s string) string { return strings.ReplaceAll(each(styles[1])(s), "%", "%25") }},
-		encoding{"json in json", func(s string) string { return strings.ReplaceAll(each(styles[3])(s), `\`, `\\`) }},
+		encoding{"hex escaped", func(s string) string { return unicode(inHex(s)) }},
+		encoding{"escaped twice", func(s string) string { return strings.ReplaceAll(percent(s), "%", "%25") }},
+		encoding{"json in json", func(s string) string { return strings.ReplaceAll(unicode(s), `\`, `\\`) }},
+		encoding{"utf-32", func(s string) string {
+			var b strings.Builder
+			for _, r := range s {
+				b.Write([]byte{byte(r), byte(r >> 8), byte(r >> 16), 0})
+			}
+			return b.String()
+		}},
+		encoding{"json in a query", func(s string) string { return queryEscape(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)) }},
+		encoding{"html in a query", func(s string) string { return queryEscape(html.EscapeString(s)) }},
+		encoding{"json in html", func(s string) string { return html.EscapeString(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)) }},
+		encoding{"escaped letter by letter, twice", func(s string) string { return percent(unicode(s)) }},
 		encoding{"utf-16", func(s string) string {
 			var b strings.Builder
 			for _, u := range utf16.Encode([]rune(s)) {

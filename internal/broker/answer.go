@@ -74,7 +74,7 @@ func span(word string) bool {
 }
 
 // passOn picks and scrubs the headers that reach the caller.
-func passOn(from http.Header, set *redact.Set, own *signed) (http.Header, int) {
+func passOn(from http.Header, scrub func(string) (string, int)) (http.Header, int) {
 	to := make(http.Header, 4)
 	redactions := 0
 	for name, values := range from {
@@ -86,9 +86,7 @@ func passOn(from http.Header, set *redact.Set, own *signed) (http.Header, int) {
 			most = 1
 		}
 		for _, v := range values[:min(len(values), most)] {
-			clean, n := own.text(v)
-			redactions += n
-			clean, n = set.String(clean)
+			clean, n := scrub(v)
 			redactions += n
 			if len(clean) <= maxHeaderLength && printable(clean) {
 				to[name] = append(to[name], clean)
@@ -149,15 +147,16 @@ func (p *plan) checkCharset(r *egress.Response) error {
 	return nil
 }
 
-// scrubAnswer is an answer's body without the secrets of set and the call's own
-// signature. A body that is packed and does not say so is looked into.
-func (b *Broker) scrubAnswer(p *plan, r *egress.Response, body io.Reader, set *scrubSet) *later {
+// scrubAnswer is an answer's body without the secrets that w knows and the
+// call's own signature. A body that is packed and does not say so is looked
+// into.
+func (w *watch) scrubAnswer(r *egress.Response, body io.Reader) *later {
 	scrub := (*redact.Set).Reader
 	if given := r.Header.Values("Content-Type"); len(given) == 0 || slices.ContainsFunc(given, isEventStream) {
 		scrub = (*redact.Set).Events
 	}
-	body = redact.Packed(body, p.signed.with(set.Set)...)
-	return b.newLater(p, set, scrub(set.Set, p.signed.read(body, scrub)), scrub)
+	body = redact.Packed(body, func(text io.Reader) redact.Scrubbed { return w.newLater(text, (*redact.Set).Events) })
+	return w.newLater(body, scrub)
 }
 
 func isEventStream(contentType string) bool {
@@ -280,13 +279,14 @@ var errClosed = errors.New("broker: read of a closed answer")
 // held, once.
 func (a *answerBody) finish(o outcome) {
 	o.status, o.bytes, o.sent = a.response.Status, a.bytes, a.response.SentBytes()
-	o.redactions = a.redactions + a.scrubbed.Redactions() + a.plan.signed.end()
+	o.redactions = a.redactions + a.scrubbed.Redactions()
 	if err := a.broker.finish(a.plan, o); err != nil {
 		a.end = err
 	}
 	_ = a.response.Body.Close()
 	a.stop()
 	a.scrubbed.release()
+	a.plan.signed.end()
 	a.set.release()
 }
 

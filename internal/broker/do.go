@@ -53,12 +53,16 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	if err == nil {
 		err = p.checkCharset(response)
 	}
+	known := b.newWatch(p, set)
+	if err == nil {
+		err = known.look() // the header was long in coming, perhaps
+	}
 	if err != nil {
 		_ = response.Body.Close()
 		set.release()
 		return nil, err
 	}
-	header, redactions := passOn(response.Header, set.Set, p.signed)
+	header, redactions := passOn(response.Header, known.text)
 	return &Answer{
 		Planned: p.planned(),
 		Status:  response.Status,
@@ -66,7 +70,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		Length:  knownLength(response),
 		Body: &answerBody{
 			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
-			response: response, raw: raw, scrubbed: b.scrubAnswer(p, response, clean, set), redactions: redactions,
+			response: response, raw: raw, scrubbed: known.scrubAnswer(response, clean), redactions: redactions,
 			most: p.limits.MaxResponse(),
 		},
 	}, nil

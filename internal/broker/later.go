@@ -11,94 +11,132 @@ import (
 // more while it streams. Beyond that the answer ends.
 const maxLayers = 64
 
-// A later is an answer that goes on being scrubbed of all that must not be in
-// it, when that becomes more: a value that was replaced or added while a
-// stream runs may be sent by another call, and be repeated in this one. What
-// is there already passes through the new values as well, before anybody sees
-// it. The old ones go on being looked for.
-type later struct {
+// A watch knows what must not be in an answer, also when that becomes more: a
+// value that was replaced or added while a call runs may be sent by another
+// one, and be repeated in this answer.
+type watch struct {
 	broker *Broker
 	plan   *plan
-	scrub  func(*redact.Set, io.Reader) *redact.Reader
 	index  *index // as which the values were looked at
 	seen   uint64 // scrubber.changes then
 	known  map[uint64]bool
-
-	sets   []*scrubSet      // of the layers; the answer's own is not among them
-	layers []*redact.Reader // the last is read
+	sets   []*scrubSet // what was added; the call's own is first, and is the caller's
 }
 
-// newLater goes on where the reader first looks for what is in set.
-func (b *Broker) newLater(p *plan, set *scrubSet, first *redact.Reader, scrub func(*redact.Set, io.Reader) *redact.Reader) *later {
-	return &later{broker: b, plan: p, scrub: scrub, index: set.index, seen: set.seen, known: set.prints, layers: []*redact.Reader{first}}
+func (b *Broker) newWatch(p *plan, set *scrubSet) *watch {
+	return &watch{broker: b, plan: p, index: set.index, seen: set.seen, known: set.prints, sets: []*scrubSet{set}}
+}
+
+// look compares the values that there are now with those that are known, and
+// adds a set where there are more.
+func (w *watch) look() error {
+	now, seen := w.broker.current.Load(), w.broker.scrub.changes.Load()
+	if now == w.index && seen == w.seen {
+		return nil
+	}
+	if now == nil {
+		return api.Errorf(api.VaultLocked, "the vault was locked during the call")
+	}
+	set, err := w.broker.scrub.acquire(now, bareHost(w.plan.decision.Host), w.plan.context)
+	if err != nil {
+		return err
+	}
+	w.index, w.seen = now, seen
+	if set.within(w.known) {
+		set.release()
+		return nil
+	}
+	if len(w.sets) > maxLayers {
+		set.release()
+		return api.Errorf(api.PolicyViolation, "%s: secrets changed too often during the call", w.plan.decision.Host)
+	}
+	all := make(map[uint64]bool, len(w.known)+len(set.prints))
+	for _, prints := range []map[uint64]bool{w.known, set.prints} {
+		for print := range prints {
+			all[print] = true
+		}
+	}
+	w.known, w.sets = all, append(w.sets, set)
+	return nil
+}
+
+// text scrubs a header's value.
+func (w *watch) text(v string) (string, int) {
+	v, found := w.plan.signed.text(v)
+	for _, set := range w.sets {
+		clean, n := set.String(v)
+		v, found = clean, found+n
+	}
+	return v, found
+}
+
+// release lets go of the sets that were added.
+func (w *watch) release() {
+	for _, set := range w.sets[1:] {
+		set.release()
+	}
+	w.sets = w.sets[:1]
+}
+
+// A later is a text of an answer that goes on being scrubbed of all that its
+// watch knows. What is there already passes through the new values as well,
+// before anybody sees it. The old ones go on being looked for.
+type later struct {
+	*watch
+	scrub  func(*redact.Set, io.Reader) *redact.Reader
+	signed *redact.Reader   // of the call's own signature; nil where it has none
+	layers []*redact.Reader // one for each set, so far; the last is read
+}
+
+func (w *watch) newLater(text io.Reader, scrub func(*redact.Set, io.Reader) *redact.Reader) *later {
+	l := &later{watch: w, scrub: scrub}
+	if own := w.plan.signed; own != nil {
+		l.signed = scrub(own.Set, text)
+		text = l.signed
+	}
+	l.over(text)
+	return l
+}
+
+// over puts a layer over text for each set that has none yet.
+func (l *later) over(text io.Reader) {
+	for _, set := range l.sets[len(l.layers):] {
+		r := l.scrub(set.Set, text)
+		l.layers, text = append(l.layers, r), r
+	}
 }
 
 // Read implements io.Reader.
 func (l *later) Read(p []byte) (int, error) {
 	for {
-		n, err := l.layers[len(l.layers)-1].Read(p)
-		now, seen := l.broker.current.Load(), l.broker.scrub.changes.Load()
-		if now == l.index && seen == l.seen || n == 0 && err != nil {
+		top := l.layers[len(l.layers)-1]
+		n, err := top.Read(p)
+		if n == 0 && err != nil {
 			return n, err
 		}
-		added, failed := l.look(now, seen, p[:n], err)
-		switch {
-		case failed != nil:
+		if failed := l.look(); failed != nil {
 			clear(p[:n])
 			return 0, failed
-		case !added:
+		}
+		if len(l.layers) == len(l.sets) {
 			return n, err
 		}
+		read := &handedOver{first: append([]byte(nil), p[:n]...), end: err, rest: top}
+		clear(p[:n])
+		l.over(read)
 	}
-}
-
-// look compares the values that there are now with those that are looked for.
-// Where there are more, it puts a layer over what was read and what follows.
-func (l *later) look(now *index, seen uint64, read []byte, end error) (added bool, err error) {
-	if now == nil {
-		return false, api.Errorf(api.VaultLocked, "the vault was locked during the call")
-	}
-	set, err := l.broker.scrub.acquire(now, bareHost(l.plan.decision.Host), l.plan.context)
-	if err != nil {
-		return false, err
-	}
-	l.index, l.seen = now, seen
-	if set.within(l.known) {
-		set.release()
-		return false, nil
-	}
-	if len(l.layers) == maxLayers {
-		set.release()
-		return false, api.Errorf(api.PolicyViolation, "%s: secrets changed too often during the call", l.plan.decision.Host)
-	}
-	all := make(map[uint64]bool, len(l.known)+len(set.prints))
-	for _, prints := range []map[uint64]bool{l.known, set.prints} {
-		for print := range prints {
-			all[print] = true
-		}
-	}
-	l.known, l.sets = all, append(l.sets, set)
-	below := &handedOver{first: append([]byte(nil), read...), end: end, rest: l.layers[len(l.layers)-1]}
-	clear(read)
-	l.layers = append(l.layers, l.scrub(set.Set, below))
-	return true, nil
 }
 
 // Redactions is how many values were replaced so far.
 func (l *later) Redactions() int {
 	n := 0
+	if l.signed != nil {
+		n = l.signed.Redactions()
+	}
 	for _, r := range l.layers {
 		n += r.Redactions()
 	}
 	return n
-}
-
-// release lets go of the sets.
-func (l *later) release() {
-	for _, set := range l.sets {
-		set.release()
-	}
-	l.sets = nil
 }
 
 // A handedOver is what was read already, and then the rest.

@@ -7,10 +7,11 @@ import (
 )
 
 // maxUnit is the longest spelling of one character that is understood, in
-// bytes: an HTML number behind a spelling of its '&' behind one of its '\'.
-// In an event stream, a line's end may stand before each of them.
+// bytes: a spelling of an introducer, and of each character behind it. In an
+// event stream, a line's end may stand before each of them.
 const (
-	maxUnit    = 36
+	maxUnit    = 76
+	maxBody    = 48 // of an escape that is spelled itself, in bytes
 	maxNesting = 2  // escapes of an escape's introducer
 	maxDigits  = 8  // of an HTML number, leading zeros included
 	maxUnits   = 16 // readings of one position
@@ -52,7 +53,19 @@ func (us *units) spelled(b []byte, i int, eof bool) {
 		us.across(b, i, eof)
 		return
 	}
+	us.one(b, i, eof)
+}
+
+// one adds what the escape at b[i] stands for, as it is and as one that was
+// escaped itself.
+func (us *units) one(b []byte, i int, eof bool) {
 	us.escape(b[i], b, i+1, eof, maxNesting)
+	switch {
+	case b[i] == '&':
+		us.spelledOut('&', b, i+1, eof, 1) // &quot%3B: HTML within a path
+	case b[i] == '\\' && i+1 < len(b) && (b[i+1] == '%' || b[i+1] == '&'):
+		us.spelledOut('\\', b, i+1, eof, 1) // \&quot;: JSON within HTML
+	}
 }
 
 func (us *units) add(c byte, next int) {
@@ -89,6 +102,7 @@ func (us *units) escape(c byte, b []byte, i int, eof bool, nesting int) {
 		return
 	}
 	us.escape(byte(r), b, next, eof, nesting-1)
+	us.spelledOut(byte(r), b, next, eof, nesting-1)
 	if r != '\\' {
 		return
 	}
@@ -103,6 +117,64 @@ func (us *units) escape(c byte, b []byte, i int, eof bool, nesting int) {
 			us.add(byte(r), next)
 		}
 	}
+}
+
+// spelledOut is escape where the body was escaped, too: %5C%22 is what a URL
+// makes of \". Each character of the body is read as an escape where it is one.
+func (us *units) spelledOut(c byte, b []byte, i int, eof bool, nesting int) {
+	most := 2 // characters of the body
+	switch c {
+	case '\\':
+		most = len("ud83d") + len("\\\\ude00")
+	case '&':
+		most = longestName + 1
+	}
+	plain := i
+	for plain < len(b) && plain < i+most && inBody(b[plain]) {
+		plain++
+	}
+	if plain == len(b) || plain == i+most || !introduces(b[plain]) {
+		return // for nearly all escapes
+	}
+	if b[plain] == '\\' && plain+1 < len(b) && b[plain+1]|0x20 != 'u' && b[plain+1] != 'x' {
+		return // escape has read it
+	}
+	var text [maxBody]byte
+	var ends [maxBody + 1]int // of each character of text in b
+	n, pos, spelled := 0, i, false
+	for ends[0] = i; n < most && pos < len(b) && pos < i+maxBody; {
+		text[n] = b[pos]
+		pos++
+		if introduces(text[n]) {
+			r, _, next, st := decode(text[n], b, pos, eof)
+			if st == truncated {
+				us.more = true
+				return
+			}
+			if st == complete && r < utf8.RuneSelf && next <= i+maxBody {
+				text[n], pos, spelled = byte(r), next, true
+			}
+		}
+		n++
+		ends[n] = pos
+		if c == '&' && !inBody(text[n-1]) {
+			break // it ends there
+		}
+	}
+	if spelled {
+		before := us.n
+		us.escape(c, text[:n], 0, eof || pos < len(b), max(0, nesting))
+		for k := before; k < us.n; k++ {
+			us.u[k].next = ends[us.u[k].next]
+		}
+	}
+	clear(text[:])
+}
+
+// inBody says whether c may stand in an escape, behind its introducer and
+// before its end.
+func inBody(c byte) bool {
+	return isLetter(c) || '0' <= c && c <= '9' || c == '#'
 }
 
 type status int

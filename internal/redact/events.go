@@ -99,7 +99,7 @@ func (us *units) across(b []byte, i int, eof bool) {
 		ends[n+1] = pos
 	}
 	before := us.n
-	us.escape(text[0], text[:n], 1, eof && pos == len(b), maxNesting)
+	us.one(text[:n], 0, eof && pos == len(b))
 	for k := before; k < us.n; k++ {
 		us.u[k].next = ends[us.u[k].next]
 	}

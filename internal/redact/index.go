@@ -100,6 +100,9 @@ func newIndex(k keys, values []secret.Value) *index {
 		p.each(v.Expose(), ix.insert)
 	}
 	for c := range ix.dull {
+		if introduces(byte(c)) {
+			continue // it may be what spells the rest
+		}
 		r, _, _, st := decode('\\', []byte{byte(c)}, 0, false)
 		ix.dull[c] = st == none || st == complete && !introduces(byte(r)) && !ix.zoned[r]
 	}

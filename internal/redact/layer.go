@@ -73,30 +73,11 @@ type layer struct {
 	broken bool // it could not be unpacked to its end
 	done   bool
 
-	size  int64 // of the text
-	last  int64 // bytes of the body that were taken when text last came
-	marks []mark
+	size int64 // of the text
 }
-
-// A mark says that the body up to raw unpacks to no more than the first text
-// bytes. Unpacking looks ahead, so that this is known only when text comes for
-// which more of the body was taken.
-type mark struct{ raw, text int64 }
 
 func newLayer(t *tap, kind packing) *layer {
-	return &layer{tap: t, kind: kind, start: t.offset(), last: t.offset()}
-}
-
-// cleanUpTo is how many of the bytes that the tap keeps may be passed on when
-// so many bytes of the text are clean.
-func (l *layer) cleanUpTo(text int64) int {
-	n, upTo := 0, l.tap.base
-	for n < len(l.marks) && l.marks[n].text <= text {
-		upTo = max(upTo, l.marks[n].raw)
-		n++
-	}
-	l.marks = append(l.marks[:0], l.marks[n:]...)
-	return int(upTo - l.tap.base)
+	return &layer{tap: t, kind: kind, start: t.offset()}
 }
 
 // Read implements io.Reader.
@@ -106,12 +87,7 @@ func (l *layer) Read(b []byte) (int, error) {
 	}
 	n, err := l.read(b)
 	l.size += int64(n)
-	at := l.tap.offset()
-	if n > 0 && at > l.last {
-		l.marks = append(l.marks, mark{l.last, l.size})
-		l.last = at
-	}
-	if Bomb(l.size, at-l.start) {
+	if Bomb(l.size, l.tap.offset()-l.start) {
 		return 0, ErrBomb
 	}
 	switch {

@@ -14,6 +14,7 @@ var (
 
 const (
 	maxLayers  = 2        // that are undone: gzip within gzip, but no third
+	maxPadding = 64 << 10 // zeros between two parts of one text
 	maxWaiting = 1 << 20  // bytes that wait for what they unpack to
 	scratch    = 16 << 10 // of the text that is looked at
 	tapSize    = 8 << 10  // of one read of the body
@@ -36,21 +37,30 @@ func Bomb(unpacked, packed int64) bool { return unpacked > freeSize && unpacked/
 //
 // What only looks packed, and cannot be unpacked, is passed on once that is
 // known. Of what follows the packed part, only another such part is looked
-// into.
-func Packed(body io.Reader, sets ...*Set) io.Reader { return newPacked(body, sets, maxLayers) }
+// into; what they unpack to is one text.
+//
+// scrub is asked to scrub each text that a body unpacks to.
+func Packed(body io.Reader, scrub func(io.Reader) Scrubbed) io.Reader {
+	return newPacked(body, scrub, maxLayers)
+}
+
+// A Scrubbed is a text that is being scrubbed.
+type Scrubbed interface {
+	io.Reader
+	Redactions() int // so far
+}
 
 type packed struct {
 	tap
-	sets   []*Set
+	scrub  func(io.Reader) Scrubbed
 	layers int // that may be undone still
 
 	state   packedState
 	ready   int   // bytes at the head of tap.buf that may be passed on
 	end     error // behind them
-	layer   *layer
-	checked io.Reader // the layer's text, once it is clean
-	found   []*Reader // that make it so
-	clean   int64     // how much of it there was
+	parts   *parts
+	checked Scrubbed // their text, once it is clean
+	clean   int64    // how much of it there was
 	text    []byte
 }
 
@@ -63,8 +73,8 @@ const (
 	plain
 )
 
-func newPacked(body io.Reader, sets []*Set, layers int) *packed {
-	return &packed{tap: tap{r: body}, sets: sets, layers: layers}
+func newPacked(body io.Reader, scrub func(io.Reader) Scrubbed, layers int) *packed {
+	return &packed{tap: tap{r: body}, scrub: scrub, layers: layers}
 }
 
 // Read implements io.Reader.
@@ -133,17 +143,12 @@ func (p *packed) sniff() {
 		p.ready, p.state = len(b), plain
 	default:
 		p.state, p.clean = unpacking, 0
-		p.layer = newLayer(&p.tap, kind)
-		var text io.Reader = p.layer
+		p.parts = newParts(&p.tap, kind)
+		var text io.Reader = p.parts
 		if p.layers > 1 {
-			text = newPacked(text, p.sets, p.layers-1)
+			text = newPacked(text, p.scrub, p.layers-1)
 		}
-		p.found = p.found[:0]
-		for _, s := range p.sets {
-			r := s.Events(text)
-			p.found, text = append(p.found, r), r
-		}
-		p.checked = text
+		p.checked = p.scrub(text)
 		if p.text == nil {
 			p.text = make([]byte, scratch)
 		}
@@ -155,24 +160,22 @@ func (p *packed) unpack() {
 	n, err := p.checked.Read(p.text)
 	clear(p.text[:n])
 	p.clean += int64(n)
-	for _, r := range p.found {
-		if r.Redactions() > 0 {
-			err = ErrPackedEcho
-		}
+	if p.checked.Redactions() > 0 {
+		err = ErrPackedEcho
 	}
 	switch {
 	case err == nil:
-		p.ready = p.layer.cleanUpTo(p.clean)
+		p.ready = p.parts.cleanUpTo(p.clean)
 	case err == io.EOF:
 		// All of it was seen, or nobody can unpack what comes now.
 		p.ready, p.state = p.taken, padding
-		if p.layer.broken {
+		if p.parts.broken {
 			p.state = plain
 		}
-		p.layer, p.checked = nil, nil
+		p.parts, p.checked = nil, nil
 	default:
 		if err != ErrPackedEcho {
-			p.ready = p.layer.cleanUpTo(p.clean)
+			p.ready = p.parts.cleanUpTo(p.clean)
 		}
 		p.fail(err)
 	}
@@ -182,7 +185,7 @@ func (p *packed) unpack() {
 func (p *packed) fail(err error) {
 	p.end = err
 	p.forget(p.ready)
-	p.layer, p.checked = nil, nil
+	p.parts, p.checked = nil, nil
 }
 
 // rest passes on what is not packed.

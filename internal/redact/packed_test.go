@@ -49,6 +49,29 @@ func pack(t testing.TB, format string, plain []byte) []byte {
 	return out.Bytes()
 }
 
+// looking scrubs a text of each of the sets.
+func looking(sets ...*Set) func(io.Reader) Scrubbed {
+	return func(text io.Reader) Scrubbed {
+		var all scrubbedOf
+		for _, s := range sets {
+			r := s.Events(text)
+			all, text = append(all, r), r
+		}
+		return all
+	}
+}
+
+type scrubbedOf []*Reader
+
+func (a scrubbedOf) Read(p []byte) (int, error) { return a[len(a)-1].Read(p) }
+
+func (a scrubbedOf) Redactions() (n int) {
+	for _, r := range a {
+		n += r.Redactions()
+	}
+	return n
+}
+
 func packings() []string {
 	return []string{"gzip", "gzip, stored", "gzip, with a name", "zlib", "zlib, fast", "zstd", "zstd, no sums"}
 }
@@ -79,7 +102,7 @@ func TestPacked(t *testing.T) {
 		for name, text := range texts {
 			body := pack(t, format, []byte(text))
 			for how, r := range readers(body) {
-				got, err := io.ReadAll(Packed(r, &Set{}, set))
+				got, err := io.ReadAll(Packed(r, looking(&Set{}, set)))
 				if !errors.Is(err, ErrPackedEcho) {
 					t.Errorf("%s, %s, %s: %v", format, name, how, err)
 				}
@@ -89,7 +112,7 @@ func TestPacked(t *testing.T) {
 			}
 			clean := pack(t, format, []byte(strings.NewReplacer("sk-", "sK-", "sk", "sK", "data: Ef6", "data: 0f6").Replace(text)))
 			for how, r := range readers(clean) {
-				got, err := io.ReadAll(Packed(r, set))
+				got, err := io.ReadAll(Packed(r, looking(set)))
 				if err != nil || !bytes.Equal(got, clean) {
 					t.Errorf("%s, %s, %s, clean: %d of %d bytes, %v", format, name, how, len(got), len(clean), err)
 				}
@@ -118,7 +141,7 @@ func TestPackedDeeper(t *testing.T) {
 	text := []byte("it is " + packedSecret + ".")
 	for _, outer := range packings() {
 		for _, inner := range packings() {
-			if _, err := io.ReadAll(Packed(bytes.NewReader(pack(t, outer, pack(t, inner, text))), set)); !errors.Is(err, ErrPackedEcho) {
+			if _, err := io.ReadAll(Packed(bytes.NewReader(pack(t, outer, pack(t, inner, text))), looking(set))); !errors.Is(err, ErrPackedEcho) {
 				t.Errorf("%s within %s: %v", inner, outer, err)
 			}
 			harmless := pack(t, outer, []byte("nothing"))
@@ -126,7 +149,7 @@ func TestPackedDeeper(t *testing.T) {
 			if strings.HasPrefix(outer, "zstd") && !strings.HasPrefix(inner, "zstd") {
 				continue // no reader of zstd goes on there
 			}
-			if got, err := io.ReadAll(Packed(bytes.NewReader(behind), set)); !errors.Is(err, ErrPackedEcho) || !bytes.HasPrefix(behind, got) {
+			if got, err := io.ReadAll(Packed(bytes.NewReader(behind), looking(set))); !errors.Is(err, ErrPackedEcho) || !bytes.HasPrefix(behind, got) {
 				t.Errorf("%s behind %s: %v", inner, outer, err)
 			}
 		}
@@ -149,13 +172,13 @@ func TestPackedDeeper(t *testing.T) {
 		"other zlib header":            append([]byte{0x08, 0x1d}, z[2:]...),
 		"cut short":                    gz[:len(gz)-9],
 	} {
-		if _, err := io.ReadAll(Packed(bytes.NewReader(body), set)); !errors.Is(err, ErrPackedEcho) {
+		if _, err := io.ReadAll(Packed(bytes.NewReader(body), looking(set))); !errors.Is(err, ErrPackedEcho) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// A third layer is not undone: it is what an archive is, and named so.
 	third := pack(t, "gzip", pack(t, "gzip", pack(t, "gzip", text)))
-	if got, err := io.ReadAll(Packed(bytes.NewReader(third), set)); err != nil || !bytes.Equal(got, third) {
+	if got, err := io.ReadAll(Packed(bytes.NewReader(third), looking(set))); err != nil || !bytes.Equal(got, third) {
 		t.Errorf("three layers: %v", err)
 	}
 }
@@ -172,13 +195,13 @@ func TestNotPacked(t *testing.T) {
 		packedSecret + " as it stands is for others to find",
 	} {
 		for how, r := range readers([]byte(text)) {
-			got, err := io.ReadAll(Packed(r, set))
+			got, err := io.ReadAll(Packed(r, looking(set)))
 			if err != nil || string(got) != text {
 				t.Errorf("%.40q, %s: %d of %d bytes, %v", text, how, len(got), len(text), err)
 			}
 		}
 		if len(text) < 1000 {
-			if err := iotest.TestReader(Packed(strings.NewReader(text), set), []byte(text)); err != nil {
+			if err := iotest.TestReader(Packed(strings.NewReader(text), looking(set)), []byte(text)); err != nil {
 				t.Errorf("%.40q: %v", text, err)
 			}
 		}
@@ -186,7 +209,7 @@ func TestNotPacked(t *testing.T) {
 	// Events that are not packed do not wait for one another.
 	pr, pw := io.Pipe()
 	defer pw.Close()
-	r, buf := Packed(pr, set), make([]byte, 4096)
+	r, buf := Packed(pr, looking(set)), make([]byte, 4096)
 	for range 3 {
 		go pw.Write([]byte("data: {}\n\n"))
 		if n, err := r.Read(buf); err != nil || string(buf[:n]) != "data: {}\n\n" {
@@ -205,7 +228,7 @@ func TestPackedShowsNoBeginning(t *testing.T) {
 		for _, format := range packings() {
 			body := pack(t, format, text)
 			var given []byte
-			r := Packed(&slow{b: body, step: 509}, set)
+			r := Packed(&slow{b: body, step: 509}, looking(set))
 			buf := make([]byte, 700)
 			for {
 				n, err := r.Read(buf)
@@ -283,14 +306,14 @@ func TestPackedBounds(t *testing.T) {
 	zeros := make([]byte, 3<<20)
 	for _, format := range []string{"gzip", "zlib", "zstd"} {
 		bomb := pack(t, format, zeros)
-		if _, err := io.ReadAll(Packed(bytes.NewReader(bomb), set)); !errors.Is(err, ErrBomb) {
+		if _, err := io.ReadAll(Packed(bytes.NewReader(bomb), looking(set))); !errors.Is(err, ErrBomb) {
 			t.Errorf("%s bomb: %v", format, err)
 		}
-		if _, err := io.ReadAll(Packed(bytes.NewReader(pack(t, "gzip, stored", bomb)), set)); !errors.Is(err, ErrBomb) {
+		if _, err := io.ReadAll(Packed(bytes.NewReader(pack(t, "gzip, stored", bomb)), looking(set))); !errors.Is(err, ErrBomb) {
 			t.Errorf("%s bomb in gzip: %v", format, err)
 		}
 		small := pack(t, format, zeros[:1<<19])
-		if got, err := io.ReadAll(Packed(bytes.NewReader(small), set)); err != nil || !bytes.Equal(got, small) {
+		if got, err := io.ReadAll(Packed(bytes.NewReader(small), looking(set))); err != nil || !bytes.Equal(got, small) {
 			t.Errorf("%s of half a megabyte of zeros: %v", format, err)
 		}
 	}
@@ -302,7 +325,7 @@ func TestPackedBounds(t *testing.T) {
 		"empty blocks":                   io.MultiReader(strings.NewReader("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03"), again("\x00\x00\x00\xff\xff")),
 		"an endless name":                io.MultiReader(strings.NewReader("\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\x03"), again("name")),
 	} {
-		got, err := io.ReadAll(Packed(body, set))
+		got, err := io.ReadAll(Packed(body, looking(set)))
 		if !errors.Is(err, ErrUnchecked) || len(got) > 0 {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
@@ -318,7 +341,7 @@ func TestPackedBreaksOff(t *testing.T) {
 	for _, format := range packings() {
 		body := pack(t, format, []byte("it is "+packedSecret))
 		for cut := range len(body) {
-			got, err := io.ReadAll(Packed(io.MultiReader(bytes.NewReader(body[:cut]), iotest.ErrReader(boom)), set))
+			got, err := io.ReadAll(Packed(io.MultiReader(bytes.NewReader(body[:cut]), iotest.ErrReader(boom)), looking(set)))
 			if !errors.Is(err, boom) && !errors.Is(err, ErrPackedEcho) || cut > 8 && bytes.Contains(careless(format, got), []byte("sk-p")) {
 				t.Errorf("%s, cut after %d: %d bytes, %v", format, cut, len(got), err)
 			}
@@ -345,8 +368,8 @@ func FuzzPacked(f *testing.F) {
 	f.Add([]byte("x^2 is no zlib"))
 	set := newSet(packedSecret)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := io.ReadAll(Packed(bytes.NewReader(body), set))
-		slowly, slowErr := io.ReadAll(Packed(iotest.OneByteReader(bytes.NewReader(body)), set))
+		got, err := io.ReadAll(Packed(bytes.NewReader(body), looking(set)))
+		slowly, slowErr := io.ReadAll(Packed(iotest.OneByteReader(bytes.NewReader(body)), looking(set)))
 		if !errors.Is(slowErr, err) || err == nil && !bytes.Equal(got, slowly) {
 			t.Fatalf("%v, and byte by byte %v", err, slowErr)
 		}

@@ -50,7 +50,7 @@ type patternMaker struct{ src, dst, other []byte }
 func (p *patternMaker) each(value []byte, add func(pattern []byte, l last)) {
 	add(value, 0)
 
-	p.grow(2*len(value) + 16)
+	p.grow(4*len(value) + 16)
 	if bytes.IndexByte(value, ' ') >= 0 {
 		// As forms write it.
 		plus := p.dst[:len(value)]
@@ -67,6 +67,13 @@ func (p *patternMaker) each(value []byte, add func(pattern []byte, l last)) {
 		clear(wide)
 		for i, c := range value {
 			wide[2*i] = c
+		}
+		add(wide, 0)
+		// In UTF-32, likewise.
+		wide = p.dst[:4*len(value)-3]
+		clear(wide)
+		for i, c := range value {
+			wide[4*i] = c
 		}
 		add(wide, 0)
 	}

@@ -3,7 +3,7 @@
 //
 // # What is found
 //
-// Every value of MinLength bytes or more: raw, in UTF-16 (where it is ASCII),
+// Every value of MinLength bytes or more: raw, in UTF-16 and UTF-32 (where it is ASCII),
 // in base64 (all three alignments, standard and URL alphabet, padded or not)
 // and in hex, and each
 // of these with any of its characters written as a percent, JSON or HTML
@@ -63,7 +63,7 @@ type Set struct {
 
 var errClosed = errors.New("redact: the set of secrets was closed while an answer was read")
 
-// NewSet prepares values (and, of each, its encodings: UTF-16; base64 in all
+// NewSet prepares values (and, of each, its encodings: UTF-16 and UTF-32; base64 in all
 // three alignments, standard and URL alphabets; hex; percent; JSON escapes). It
 // keeps nothing of values: they may be wiped when it returns.
 func NewSet(values []secret.Value) *Set {
