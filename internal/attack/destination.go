@@ -68,12 +68,7 @@ func destinationAttacks() []Attack {
 			ID: "odd-hosts", Class: "destination", Title: "hosts that name one machine to one reader and another to the next: trailing dot, case, userinfo, backslash, brackets, NUL, control bytes, full-width letters and dots, punycode, a scheme, a socket's path",
 			Harm: "A credential would go to a host that nobody meant to name.",
 			Run: func(t *T) {
-				id, err := t.storeSecret("host", t.newDecoy(), "")
-				t.must(err)
-				port := strconv.Itoa(int(t.up.Addr().Port()))
-				for _, h := range oddHosts("localhost", port) {
-					t.denied(fmt.Sprintf("host %+q", h), t.tryHost(id, h), refusals...)
-				}
+				t.noHosts("host", oddHosts("localhost", strconv.Itoa(int(t.up.Addr().Port()))), refusals...)
 			},
 			Twin: reachable,
 		},
@@ -87,11 +82,13 @@ func destinationAttacks() []Attack {
 				for _, p := range []string{"0443", "00443", "65979", strconv.Itoa(port + 65536), "0" + strconv.Itoa(port), "+443", "-1", "0", "65536", "99999999999999999999", "443a", "0x1bb", "", " 443", "443 ", "443:" + strconv.Itoa(port), "\uff14\uff14\uff13", "4e2", "443.0"} {
 					t.denied(fmt.Sprintf("port %+q", p), t.tryHost(id, "localhost:"+p), refusals...)
 				}
-				err = t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: t.name(Provider), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{t.host}, AllowPrivateNetwork: true})
-				t.denied("a port without its exception", err, refusals...)
+				r := t.toHost(id, t.host)
+				r.AllowPrivateNetwork = true
+				t.denied("a port without its exception", t.makeCredential(r), refusals...)
 				for _, p := range []int{0, -1, 65536, 65979} {
-					err = t.makeCredential(api.CredentialCreate{ID: t.name(Provider), Provider: t.name(Provider), SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{"localhost"}, AllowPorts: []int{p}})
-					t.denied("an exception for port "+strconv.Itoa(p), err, refusals...)
+					r := t.toHost(id, "localhost")
+					r.AllowPorts = []int{p}
+					t.denied("an exception for port "+strconv.Itoa(p), t.makeCredential(r), refusals...)
 				}
 			},
 			Twin: reachable,
@@ -100,11 +97,7 @@ func destinationAttacks() []Attack {
 			ID: "odd-addresses", Class: "destination", Title: "loopback, private and metadata addresses as decimal, octal, hexadecimal and short numbers, mapped, through NAT64, 6to4, Teredo and ISATAP, with zones and leading zeros",
 			Harm: "An address guard that compares texts would let the cloud's metadata service be called.",
 			Run: func(t *T) {
-				id, err := t.storeSecret("address", t.newDecoy(), "")
-				t.must(err)
-				for _, h := range oddAddresses() {
-					t.denied(fmt.Sprintf("host %s", h), t.tryHost(id, h), refusals...)
-				}
+				t.noHosts("address", oddAddresses(), refusals...)
 			},
 			Twin: reachable,
 		},
@@ -115,8 +108,9 @@ func destinationAttacks() []Attack {
 				id, err := t.storeSecret("special", t.newDecoy(), "")
 				t.must(err)
 				try := func(host string, private, plain bool) error {
-					name := t.name(Provider)
-					return t.makeCredential(api.CredentialCreate{ID: name, Provider: name, SecretRefs: map[string]string{"": id}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{host}, AllowPrivateNetwork: private, AllowHTTP: plain})
+					r := t.toHost(id, host)
+					r.AllowPrivateNetwork, r.AllowHTTP = private, plain
+					return t.makeCredential(r)
 				}
 				for _, s := range special {
 					t.denied(s.addr, try(s.addr, false, false), api.PolicyViolation)
@@ -337,17 +331,29 @@ func destinationAttacks() []Attack {
 	}
 }
 
-// tryHost makes a credential for a host, with every exception.
-func (t *T) tryHost(secret, host string) error {
-	name := t.name(Provider)
-	err := t.makeCredential(api.CredentialCreate{
-		ID: name, Provider: name, SecretRefs: map[string]string{"": secret}, Auth: &api.AuthSpec{Type: "header"},
-		Hosts: []string{host}, AllowPorts: []int{int(t.up.Addr().Port()), 443, 8443},
-	})
-	if err == nil {
-		return nil
+// noHosts has the operator's credentials for these hosts refused.
+func (t *T) noHosts(what string, hosts []string, codes ...api.Code) {
+	id, err := t.storeSecret(what, t.newDecoy(), "")
+	t.must(err)
+	for _, h := range hosts {
+		t.denied(fmt.Sprintf("host %+q", h), t.tryHost(id, h), codes...)
 	}
-	return err
+}
+
+// tryHost makes a credential for a host, with exceptions for the ports that
+// its spellings could mean.
+func (t *T) tryHost(secret, host string) error {
+	r := t.toHost(secret, host)
+	r.AllowPorts = []int{int(t.up.Addr().Port()), 443, 8443}
+	return t.makeCredential(r)
+}
+
+// toHost is a credential of a provider of its own, without any exception.
+func (t *T) toHost(secret, host string) api.CredentialCreate {
+	name := t.name(Provider)
+	return api.CredentialCreate{
+		ID: name, Provider: name, SecretRefs: map[string]string{"": secret}, Auth: &api.AuthSpec{Type: "header"}, Hosts: []string{host},
+	}
 }
 
 // reachable is a twin: a credential that leads to the upstream by the
