@@ -51,7 +51,7 @@ func BenchmarkIndex(b *testing.B) {
 	}
 }
 
-func manyEntries(b *testing.B, n int) *Broker {
+func manyEntries(b testing.TB, n int) *Broker {
 	b.Helper()
 	r, err := registry.Load()
 	if err != nil {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"io"
+	"maps"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/redact"
@@ -24,7 +25,7 @@ type watch struct {
 }
 
 func (b *Broker) newWatch(p *plan, set *scrubSet) *watch {
-	return &watch{broker: b, plan: p, index: set.index, seen: set.seen, known: set.prints, sets: []*scrubSet{set}}
+	return &watch{broker: b, plan: p, index: set.index.Load(), seen: set.seen.Load(), known: set.prints, sets: []*scrubSet{set}}
 }
 
 // look compares the values that there are now with those that are known, and
@@ -37,25 +38,28 @@ func (w *watch) look() error {
 	if now == nil {
 		return api.Errorf(api.VaultLocked, "the vault was locked during the call")
 	}
-	set, err := w.broker.scrub.acquire(now, bareHost(w.plan.decision.Host), w.plan.context)
+	host, in := bareHost(w.plan.decision.Host), w.plan.context
+	set, err := w.broker.scrub.acquire(now, host, in)
 	if err != nil {
 		return err
 	}
+	nothing := set.within(w.known)
+	set.release()
 	w.index, w.seen = now, seen
-	if set.within(w.known) {
-		set.release()
+	if nothing {
 		return nil
 	}
 	if len(w.sets) > maxLayers {
-		set.release()
 		return api.Errorf(api.PolicyViolation, "%s: secrets changed too often during the call", w.plan.decision.Host)
 	}
-	all := make(map[uint64]bool, len(w.known)+len(set.prints))
-	for _, prints := range []map[uint64]bool{w.known, set.prints} {
-		for print := range prints {
-			all[print] = true
-		}
+	// Not the whole set: streams that run while much changes would hold one
+	// each for every change.
+	if set, err = w.broker.scrub.acquireMore(now, host, in, w.known); err != nil {
+		return err
 	}
+	all := make(map[uint64]bool, len(w.known)+len(set.prints))
+	maps.Copy(all, w.known)
+	maps.Copy(all, set.prints)
 	w.known, w.sets = all, append(w.sets, set)
 	return nil
 }

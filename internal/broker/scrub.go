@@ -2,12 +2,8 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
-	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +30,8 @@ type scrubber struct {
 	mu      sync.Mutex
 	sets    map[scrubKey]*scrubSet
 	retired map[string]retired  // by credential and versions, or by token and version
-	tokens  map[string][]string // names in retired, by the key of a token, oldest first
+	kept    map[string][]string // names in retired, by what they were values of, oldest first
+	held    uint64              // counts what came into retired
 	timer   *time.Timer         // runs while there are sets
 	changes atomic.Uint64       // of what must be scrubbed, beside those of the index
 	seed    maphash.Seed        // of fingerprints
@@ -53,25 +50,19 @@ type scrubSet struct {
 	owner  *scrubber
 	build  sync.Once
 	err    error
-	tokens map[tokenID]bool // that are in it
-	prints map[uint64]bool  // of its values
-	index  *index           // of which it was made
-	seen   uint64           // owner.changes then
-	users  int              // guarded by owner.mu
-	used   time.Time
-}
+	tokens map[tokenID]bool      // that are in it
+	prints map[uint64]bool       // of its values
+	index  atomic.Pointer[index] // the newest of which it is known to hold all
+	seen   atomic.Uint64         // owner.changes then
 
-// retired are values that were replaced or deleted: an upstream may repeat
-// them for as long as it likes.
-type retired struct {
-	scopes []grant.Scope // the credential's own, and the groups that it was attached to
-	hosts  []string
-	values []secret.Value
-	token  tokenID // of a token; else zero
+	// Guarded by owner.mu.
+	built bool
+	users int
+	used  time.Time
 }
 
 func newScrubber(now func() time.Time) *scrubber {
-	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}, tokens: map[string][]string{}, seed: maphash.MakeSeed()}
+	return &scrubber{now: now, sets: map[scrubKey]*scrubSet{}, retired: map[string]retired{}, kept: map[string][]string{}, seed: maphash.MakeSeed()}
 }
 
 // acquire returns the set for answers of host to calls made in context. The
@@ -81,7 +72,9 @@ func (s *scrubber) acquire(ix *index, host string, context grant.Scope) (*scrubS
 	s.mu.Lock()
 	set := s.sets[key]
 	if set == nil {
-		set = &scrubSet{owner: s, users: 1, index: ix, seen: s.changes.Load()}
+		set = &scrubSet{owner: s, users: 1}
+		set.index.Store(ix)
+		set.seen.Store(s.changes.Load())
 		s.sets[key] = set
 		if s.timer == nil {
 			s.timer = time.AfterFunc(setsIdle, s.sweep)
@@ -91,7 +84,12 @@ func (s *scrubber) acquire(ix *index, host string, context grant.Scope) (*scrubS
 	set.used = time.Now()
 	s.mu.Unlock()
 
-	set.build.Do(func() { set.err = s.prepare(set, ix, host, context) })
+	set.build.Do(func() {
+		set.err = s.prepare(set, ix, host, context)
+		s.mu.Lock()
+		set.built = set.err == nil
+		s.mu.Unlock()
+	})
 	if set.err != nil {
 		s.mu.Lock()
 		if s.sets[key] == set {
@@ -118,16 +116,49 @@ func (s *scrubber) letGo(t *scrubSet) {
 	}
 }
 
-// drop forgets the sets of every index but keep.
+// drop forgets the sets of every index but keep. Those that would be made
+// again of the same values are kept as keep's: most changes of a vault are of
+// other things.
 func (s *scrubber) drop(keep *index) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, set := range s.sets {
-		if key.index != keep {
-			delete(s.sets, key)
+		if key.index == keep {
+			continue
+		}
+		delete(s.sets, key)
+		now := scrubKey{keep, key.host, key.context}
+		if keep == nil || s.sets[now] != nil || !set.built || !set.holdsAllOf(key, keep) {
 			s.letGo(set)
+			continue
+		}
+		s.sets[now] = set
+		set.index.Store(keep)
+		set.seen.Store(s.changes.Load())
+	}
+}
+
+// holdsAllOf says whether the set, which was made for key, is what would be
+// made of another index.
+func (t *scrubSet) holdsAllOf(key scrubKey, now *index) bool {
+	for _, l := range levels(make([]level, 0, levelsMost), key.context) {
+		at := place{key.host, l}
+		was, is := key.index.byHost[at], now.byHost[at]
+		if len(was) != len(is) {
+			return false
+		}
+		for i, c := range is {
+			if !c.equal(was[i]) {
+				return false
+			}
+			for _, one := range c.tokenIDs() {
+				if !t.tokens[one.id] {
+					return false
+				}
+			}
 		}
 	}
+	return true
 }
 
 func (s *scrubber) sweep() {
@@ -155,52 +186,66 @@ func (s *scrubber) close() {
 		s.timer.Stop()
 	}
 	for _, r := range s.retired {
-		for _, v := range r.values {
-			v.Wipe()
-		}
+		wipeValues(r.values)
 	}
 	clear(s.retired)
-	clear(s.tokens)
+	clear(s.kept)
 }
 
 func (s *scrubber) prepare(set *scrubSet, ix *index, host string, in grant.Scope) error {
-	var values []secret.Value
-	set.tokens = map[tokenID]bool{}
-	defer func() {
-		for _, v := range values {
-			v.Wipe()
-		}
-	}()
+	values, tokens, err := s.collect(ix, host, in)
+	defer wipeValues(values)
+	if err != nil {
+		return err
+	}
+	set.Set, set.prints, set.tokens = redact.NewSet(values), redact.Prints(s.seed, values), tokens
+	return nil
+}
+
+// acquireMore is acquire for an answer that is scrubbed of what is known
+// already: the set holds the other values alone, and is the caller's own.
+func (s *scrubber) acquireMore(ix *index, host string, in grant.Scope, known map[uint64]bool) (*scrubSet, error) {
+	values, _, err := s.collect(ix, host, in)
+	defer wipeValues(values)
+	if err != nil {
+		return nil, err
+	}
+	more := slices.DeleteFunc(slices.Clone(values), func(v secret.Value) bool { return known[redact.Print(s.seed, v)] })
+	return &scrubSet{owner: s, users: 1, Set: redact.NewSet(more), prints: redact.Prints(s.seed, more)}, nil
+}
+
+// collect opens all that answers of host to calls made in a scope are scrubbed
+// of. The caller wipes the values, also with an error.
+func (s *scrubber) collect(ix *index, host string, in grant.Scope) (values []secret.Value, tokens map[tokenID]bool, err error) {
+	tokens = map[tokenID]bool{}
 	for _, l := range levels(make([]level, 0, levelsMost), in) {
 		for _, c := range ix.byHost[place{host, l}] {
 			more, err := c.values(s.now())
 			values = append(values, more...)
 			if err != nil {
-				return err
+				return values, nil, err
 			}
 			more, ids, err := c.tokenValues()
 			values = append(values, more...)
 			if err != nil {
-				return err
+				return values, nil, err
 			}
 			for _, id := range ids {
-				set.tokens[id] = true
+				tokens[id] = true
 			}
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range s.retired {
 		if slices.ContainsFunc(r.scopes, in.Sees) && slices.Contains(r.hosts, host) {
 			for _, v := range r.values {
 				values = append(values, v.Clone())
 			}
-			set.tokens[r.token] = true
+			tokens[r.token] = true
 		}
 	}
-	s.mu.Unlock()
-	set.Set = redact.NewSet(values)
-	set.prints = redact.Prints(s.seed, values)
-	return nil
+	return values, tokens, nil
 }
 
 // within says whether all of the set's values are known.
@@ -211,62 +256,6 @@ func (t *scrubSet) within(known map[uint64]bool) bool {
 		}
 	}
 	return true
-}
-
-// retire keeps what the credentials of old held and those of now no longer
-// do.
-func (s *scrubber) retire(old, now *index) {
-	if old == nil || old.snapshot == nil {
-		return
-	}
-	s.retireTokens(old, now)
-	for id, c := range old.credentials {
-		if c.sameValues(now.credentials[id]) {
-			continue
-		}
-		values, _ := c.values(s.now()) // what no longer opens cannot be kept
-		s.retireTokensOf(c)
-		s.mu.Lock()
-		key := c.versions()
-		if _, known := s.retired[key]; known || len(values) == 0 {
-			for _, v := range values {
-				v.Wipe()
-			}
-		} else {
-			s.retired[key] = retired{scopes: c.reach(), hosts: c.hosts, values: values}
-		}
-		s.mu.Unlock()
-	}
-}
-
-// sameValues says whether other still uses all of c's values.
-func (c *credential) sameValues(other *credential) bool {
-	if other == nil || other.Scope != c.Scope || !slices.Equal(other.hosts, c.hosts) || !slices.Equal(other.attached, c.attached) {
-		return false
-	}
-	if !reflect.DeepEqual(other.Token, c.Token) || !reflect.DeepEqual(other.Auth, c.Auth) {
-		return false // its tokens are others
-	}
-	for field, id := range c.Secrets {
-		was, is := c.index.snapshot.Secret(id), other.index.snapshot.Secret(id)
-		if other.Secrets[field] != id || was != nil && (is == nil || is.Version != was.Version) {
-			return false
-		}
-	}
-	return true
-}
-
-// versions names the credential together with the versions of its values and
-// where they could go.
-func (c *credential) versions() string {
-	parts := []string{c.ID, c.Scope, strings.Join(c.hosts, ","), fmt.Sprint(c.attached)}
-	for field, id := range c.Secrets {
-		if s := c.index.snapshot.Secret(id); s != nil {
-			parts = append(parts, field+"="+id+"@"+strconv.FormatUint(s.Version, 10))
-		}
-	}
-	slices.Sort(parts[4:])
-	return strings.Join(parts, "|")
 }
 
 // values opens every value of the credential that is not public, and adds

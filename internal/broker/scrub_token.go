@@ -11,11 +11,6 @@ import (
 	"moldable.sh/aivault/internal/vault"
 )
 
-// keptTokens is how many tokens of one key are scrubbed after others took
-// their place: access tokens that have ended, refresh tokens that were used.
-// They come by the hour, and a broker may run for years.
-const keptTokens = 64
-
 // tokenID tells one token from all others.
 type tokenID struct {
 	key     string
@@ -23,36 +18,48 @@ type tokenID struct {
 	version uint64
 }
 
-// tokenValues opens the tokens that the credential's logins use, as the vault
-// has them, and names them. One that does not open leaves the others standing;
-// a vault that was locked is an error.
-func (c *credential) tokenValues() (values []secret.Value, ids []tokenID, err error) {
+// A heldToken is one that answers are scrubbed of.
+type heldToken struct {
+	id     tokenID
+	sealed bool // in the vault; else it is a part of its secret's value
+}
+
+// tokenIDs names the tokens that the credential's logins use, as the vault has
+// them.
+func (c *credential) tokenIDs() []heldToken {
+	_ = c.check() // finds its logins
+	var list []heldToken
 	for _, l := range append(c.loginsWithTokens(), c.own) {
 		if l.want == nil {
 			continue
 		}
 		key := oauth.KeyOf(l.want)
-		// What the secret holds itself is among the secret's parts.
-		ids = append(ids, tokenID{key, "", oauth.OwnVersion})
-		t := c.index.snapshot.Token(key)
-		if t == nil {
+		list = append(list, heldToken{id: tokenID{key, "", oauth.OwnVersion}})
+		if t := c.index.snapshot.Token(key); t != nil {
+			list = append(list, heldToken{tokenID{key, oauth.Origin(t.Sources), t.Version}, true})
+		}
+	}
+	return list
+}
+
+// tokenValues opens the tokens that the credential's logins use, and names
+// them. One that does not open leaves the others standing; a vault that was
+// locked is an error.
+func (c *credential) tokenValues() (values []secret.Value, ids []tokenID, err error) {
+	for _, one := range c.tokenIDs() {
+		if !one.sealed {
+			ids = append(ids, one.id)
 			continue
 		}
-		fields, err := c.index.snapshot.OpenToken(key)
+		fields, err := c.index.snapshot.OpenToken(one.id.key)
 		if api.CodeOf(err) == api.VaultLocked {
 			return values, ids, err
 		}
 		if err != nil {
 			continue // it cannot be sent either
 		}
-		for name, v := range fields {
-			if c.publics[name] {
-				v.Wipe()
-			} else {
-				values = append(values, v)
-			}
-		}
-		ids = append(ids, tokenID{key, oauth.Origin(t.Sources), t.Version})
+		values = append(values, c.secretOnes(fields)...)
+		ids = append(ids, one.id)
 	}
 	return values, ids, nil
 }
@@ -89,15 +96,10 @@ func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values
 	if before, known := s.retired[name]; known {
 		wipeValues(before.values)
 		// Several credentials may have used it, and ended at different times.
-		scopes, hosts = merged(before.scopes, scopes), merged(before.hosts, hosts)
+		before.scopes, before.hosts, before.values = merged(before.scopes, scopes), merged(before.hosts, hosts), values
+		s.retired[name] = before
 	} else {
-		s.tokens[id.key] = append(s.tokens[id.key], name)
-	}
-	s.retired[name] = retired{scopes, hosts, values, id}
-	if list := s.tokens[id.key]; len(list) > keptTokens {
-		wipeValues(s.retired[list[0]].values)
-		delete(s.retired, list[0])
-		s.tokens[id.key] = list[1:]
+		s.hold(name, retired{scopes: scopes, hosts: hosts, values: values, token: id, of: "token|" + id.key})
 	}
 	for key, set := range s.sets {
 		if slices.Contains(hosts, key.host) {
@@ -105,7 +107,10 @@ func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values
 			s.letGo(set)
 		}
 	}
-	s.changes.Add(1)
+	seen := s.changes.Add(1)
+	for _, set := range s.sets {
+		set.seen.Store(seen) // it is of other hosts
+	}
 }
 
 func merged[T comparable](a, b []T) []T {

@@ -13,8 +13,11 @@ func Prints(key maphash.Seed, values []secret.Value) map[uint64]bool {
 	prints := make(map[uint64]bool, len(values))
 	for _, v := range values {
 		if v.Len() >= MinLength {
-			prints[maphash.Bytes(key, v.Expose())] = true
+			prints[Print(key, v)] = true
 		}
 	}
 	return prints
 }
+
+// Print is the fingerprint of one value.
+func Print(key maphash.Seed, v secret.Value) uint64 { return maphash.Bytes(key, v.Expose()) }
