@@ -122,7 +122,7 @@ func (b *Broker) index(ctx context.Context) (*index, error) {
 	if err != nil {
 		if code := api.CodeOf(err); old != nil && (code == api.VaultLocked || code == api.VaultUnavailable) {
 			b.current.Store(nil)
-			b.scrub.drop(nil)
+			b.scrub.drop(nil, nil)
 			b.running.review(nil)
 		}
 		return nil, err
@@ -133,7 +133,7 @@ func (b *Broker) index(ctx context.Context) (*index, error) {
 	ix := newIndex(b.catalog, snap)
 	b.scrub.retire(old, ix)
 	b.current.Store(ix)
-	b.scrub.drop(ix)
+	b.scrub.drop(old, ix)
 	b.running.review(ix)
 	return ix, nil
 }

@@ -116,10 +116,10 @@ func (s *scrubber) letGo(t *scrubSet) {
 	}
 }
 
-// drop forgets the sets of every index but keep. Those that would be made
-// again of the same values are kept as keep's: most changes of a vault are of
-// other things.
-func (s *scrubber) drop(keep *index) {
+// drop forgets the sets of every index but keep. Those of the one before it
+// that would be made again of the same values are kept as keep's: most changes
+// of a vault are of other things.
+func (s *scrubber) drop(before, keep *index) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, set := range s.sets {
@@ -128,7 +128,7 @@ func (s *scrubber) drop(keep *index) {
 		}
 		delete(s.sets, key)
 		now := scrubKey{keep, key.host, key.context}
-		if keep == nil || s.sets[now] != nil || !set.built || !set.holdsAllOf(key, keep) {
+		if keep == nil || key.index != before || s.sets[now] != nil || !set.built || !set.holdsAllOf(key, keep) {
 			s.letGo(set)
 			continue
 		}
@@ -179,7 +179,7 @@ func (s *scrubber) sweep() {
 
 // close forgets everything.
 func (s *scrubber) close() {
-	s.drop(nil)
+	s.drop(nil, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.timer != nil {
