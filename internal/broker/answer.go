@@ -170,7 +170,7 @@ func (p *plan) packedFailure(err error) error {
 	case errors.Is(err, redact.ErrPackedEcho):
 		return api.Errorf(api.PolicyViolation, "%s: a secret is in what its packed answer holds, from which it cannot be removed: the rest is withheld", p.decision.Host)
 	case errors.Is(err, redact.ErrBomb):
-		return api.Errorf(api.ResponseTooLarge, "%s: its packed answer expands to more than 200 times its size", p.decision.Host)
+		return api.Errorf(api.ResponseTooLarge, "%s: its packed answer expands to more than %d times its size", p.decision.Host, redact.MaxRatio)
 	case errors.Is(err, redact.ErrUnchecked):
 		return api.Errorf(api.UpstreamUnreachable, "%s: its answer is packed in a way that cannot be checked", p.decision.Host)
 	}
