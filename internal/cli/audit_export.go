@@ -30,7 +30,9 @@ func newAuditExport(o *Options) *cobra.Command {
 			}
 			return checkOutput(output)
 		},
-		read: func(ctx context.Context, c *client.Client, q audit.Query) error { return o.exportAudit(ctx, c, q, output) },
+		read: func(ctx context.Context, c *client.Client, q audit.Query) error {
+			return o.exportAudit(ctx, c, q, output)
+		},
 	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `PATH`")
 	return cmd
