@@ -363,12 +363,21 @@ func (c *copying) grant(g *api.Grant) error {
 }
 
 func (c *copying) letOurselves() error {
-	group, err := user.LookupGroupId(strconv.Itoa(os.Getegid()))
+	group, err := ownGroup()
 	if err != nil {
 		return err
 	}
-	_, err = c.to.AddGrant(c.ctx, api.GrantAdd{Consumer: api.ConsumerRef{GroupName: group.Name}, Capabilities: []string{Provider + "*"}})
+	_, err = c.to.AddGrant(c.ctx, api.GrantAdd{Consumer: api.ConsumerRef{GroupName: group}, Capabilities: []string{Provider + "*"}})
 	return err
+}
+
+// ownGroup is the name of this process's group.
+func ownGroup() (string, error) {
+	group, err := user.LookupGroupId(strconv.Itoa(os.Getegid()))
+	if err != nil {
+		return "", err
+	}
+	return group.Name, nil
 }
 
 // ref names a consumer in a request.

@@ -19,8 +19,8 @@ import (
 	"moldable.sh/aivault/internal/standin"
 )
 
-// operator is a client of a daemon with a new vault.
-func operator(t *testing.T) *client.Client {
+// operatorOf is a client of a daemon with a new vault.
+func operatorOf(t *testing.T) (attack.Config, *client.Client) {
 	t.Helper()
 	cfg := daemon(t)
 	e, err := env.ParseEnv([]string{"HOME=" + cfg.Dir, "AIVAULT_DIR=" + cfg.Dir, "AIVAULTD_AUTOSTART=0", "AIVAULT_DISABLE_DISK_LOGS=1"})
@@ -35,7 +35,7 @@ func operator(t *testing.T) *client.Client {
 	if _, err := c.Init(t.Context(), api.KeyOptions{Provider: keysource.File}); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return cfg, c
 }
 
 // listed is all that a daemon tells of its configuration, without what is
@@ -111,7 +111,8 @@ func listed(t *testing.T, c *client.Client) map[string]any {
 // A copy is the configuration as it is: every way to authenticate, with what is
 // allowed beside it, for whom and until when.
 func TestACopyIsTheConfigurationAsItIs(t *testing.T) {
-	from, to := operator(t), operator(t)
+	_, from := operatorOf(t)
+	_, to := operatorOf(t)
 	ctx := t.Context()
 	do := func(what string, err error) {
 		t.Helper()
