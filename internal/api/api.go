@@ -10,7 +10,7 @@ import "moldable.sh/aivault/internal/secret"
 
 // Version is sent as Aivault-Api with every answer. It is raised by each
 // addition; nothing is ever taken away.
-const Version = 4
+const Version = 5
 
 // Header names of the daemon's own. An upstream's Aivault-* headers are
 // dropped, and a caller's are refused inside a request.
@@ -245,7 +245,10 @@ type CapabilityDetail struct {
 	Call        CapabilityCall  `json:"call"`
 	Setup       CapabilitySetup `json:"setup"`
 	Credential  string          `json:"credential,omitzero"`
-	Policy      *Policy         `json:"policy,omitzero"` // its limits
+	// OnlyCredential is the one credential that it was made for; the operator
+	// alone is told.
+	OnlyCredential string  `json:"onlyCredential,omitzero"`
+	Policy         *Policy `json:"policy,omitzero"` // its limits
 	// IssuesToken are JSON pointers to the values that are removed from its
 	// answers, which have to be JSON: new tokens, passwords and keys.
 	IssuesToken []string `json:"issuesToken,omitzero"`
@@ -399,8 +402,11 @@ type Credential struct {
 	Ready     bool              `json:"ready"`
 	Problem   string            `json:"problem,omitzero"`
 	CreatedAt int64             `json:"createdAtMs"`
+	// AuthSpec is how a custom provider's authenticates, as its maker said.
+	AuthSpec *AuthSpec `json:"authSpec,omitzero"`
 	// The operator's exceptions:
 	CAs                 int      `json:"caCertificates,omitzero"`
+	CAPEM               string   `json:"caPem,omitzero"`
 	AllowPrivateNetwork bool     `json:"allowPrivateNetwork,omitzero"`
 	AllowPorts          []int    `json:"allowPorts,omitzero"`
 	AllowHTTP           bool     `json:"allowHttp,omitzero"`

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code names what went wrong. It is part of the API: a code once published
@@ -96,7 +98,23 @@ type Error struct {
 // Errorf makes an Error. An error given with %w stays reachable by errors.Is.
 func Errorf(c Code, format string, args ...any) *Error {
 	e := fmt.Errorf(format, args...)
-	return &Error{Code: c, Message: e.Error(), cause: errors.Unwrap(e)}
+	return &Error{Code: c, Message: worded(e), cause: errors.Unwrap(e)}
+}
+
+// worded is the text of an error, in words of ours where a context that ended
+// is what it is about: who waits for it, or for how long, is nothing that the
+// library's text says.
+func worded(err error) string {
+	text := err.Error()
+	for _, ended := range [...]struct {
+		is    error
+		words string
+	}{{context.Canceled, "it was cancelled, or nobody waited for it any more"}, {context.DeadlineExceeded, "it took too long"}} {
+		if errors.Is(err, ended.is) {
+			text = strings.ReplaceAll(text, ended.is.Error(), ended.words)
+		}
+	}
+	return text
 }
 
 // WithHint returns a copy of e that tells what to do next: best an exact
@@ -111,7 +129,8 @@ func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
 // AsError finds the Error in err's chain; any other error is wrapped as
-// internal. AsError(nil) is nil.
+// internal, but for that of a request which was given up: nothing failed.
+// AsError(nil) is nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
@@ -120,7 +139,10 @@ func AsError(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &Error{Code: Internal, Message: err.Error(), cause: err}
+	if errors.Is(err, context.Canceled) {
+		return &Error{Code: InvalidRequest, Message: "the request was given up before it was done: the connection it came by has ended, or it was cancelled", cause: err}
+	}
+	return &Error{Code: Internal, Message: worded(err), cause: err}
 }
 
 // CodeOf is the code of err, Internal for a foreign error, "" for nil.

@@ -219,15 +219,19 @@ func refusal(c api.Code) bool {
 // refusal has reached the caller, but never as whole requests.
 const partial = "/v1/below/partial"
 
+// late is in the path of calls whose caller is gone: they reach the upstream
+// or not, and when they do nobody knows.
+const late = "/v1/below/late"
+
 // take returns what was sent, but for calls that were broken off.
 func (t *T) take() []standin.Taken {
 	return slices.DeleteFunc(t.up.Take(), func(r standin.Taken) bool {
 		_, target, _ := bytes.Cut(r.Head, []byte(" "))
-		late := bytes.HasPrefix(target, []byte(partial))
-		if late && r.Whole {
+		broken := bytes.HasPrefix(target, []byte(partial))
+		if broken && r.Whole {
 			t.Errorf("the upstream was sent a whole request of what was refused: %q, %q", clip(string(r.Head)), clip(string(r.Body)))
 		}
-		return late
+		return broken || bytes.HasPrefix(target, []byte(late))
 	})
 }
 

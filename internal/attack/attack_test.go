@@ -1,8 +1,12 @@
 package attack_test
 
 import (
+	"context"
 	"flag"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/attack"
+	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/strictjson"
 )
 
 var only = flag.String("only", "", "run these attacks alone: ids, separated by commas")
@@ -93,4 +100,59 @@ func TestAttacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkPage(t, results)
+}
+
+// A caller may have ten thousand refusals an hour in the log, each unlike the
+// others, and is then told so. What they did before is still there, the log
+// grows no further, and the operator is served.
+func TestACallerWhoFillsTheLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("ten thousand requests")
+	}
+	cfg, c := operatorOf(t)
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", cfg.AgentSocket)
+	}}
+	defer tr.CloseIdleConnections()
+	call := func(n int) api.Error {
+		t.Helper()
+		resp, err := (&http.Client{Transport: tr}).Post("http://aivault"+api.RouteProxy, "application/json", strings.NewReader(fmt.Sprintf(`{"capability":"no/such-%d","request":{}}`, n)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e api.Error
+		if err := strictjson.Unmarshal(text, &e); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return e
+	}
+	n := 0
+	for ; n < 10_000; n++ {
+		if e := call(n); e.Code != api.CapabilityNotFound {
+			t.Fatalf("the refusal %d: %+v", n, e)
+		}
+	}
+	for ; n < 10_100; n++ {
+		if e := call(n); e.Code != api.RateLimited || e.RetryAfterMs <= 0 {
+			t.Fatalf("the refusal %d: %+v", n, e)
+		}
+	}
+	refused := func() (n int) {
+		list, err := c.Audit(t.Context(), audit.Query{Limit: api.MaxAuditRecords, Capability: "no/*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list.Records)
+	}
+	if n := refused(); n != 10_000 {
+		t.Errorf("%d refusals are in the log", n)
+	}
+	if _, err := c.Secrets(t.Context()); err != nil {
+		t.Errorf("the operator is told: %v", err)
+	}
 }

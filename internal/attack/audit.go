@@ -1,8 +1,10 @@
 package attack
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -192,6 +194,49 @@ func auditAttacks() []Attack {
 				clean(t)
 			},
 			Twin: honest,
+		},
+		{
+			ID: "idle-followers", Class: "audit", Title: "a hundred followers of the log and as many exports of it, none of which is read, while others call; the same asked for by who is no operator",
+			Harm: "Whoever watches the log would hold up what is written to it.",
+			Run: func(t *T) {
+				for _, route := range []string{api.RouteAuditFollow, api.RouteAuditExport} {
+					t.variants++
+					a := t.ask("GET", route, "")
+					if a.code != api.OperatorRequired {
+						t.Errorf("%s: status %d %q", route, a.status, a.code)
+					}
+					t.came("refused: " + string(a.code))
+					for range 100 {
+						t.variants++
+						conn, err := t.dial(t.operator)
+						t.must(err)
+						defer conn.Close()
+						_, err = io.WriteString(conn, "GET "+route+" HTTP/1.1\r\nHost: aivault\r\n\r\n")
+						t.must(err)
+					}
+				}
+				for range 200 {
+					t.reached("while nobody reads", t.honest())
+				}
+				t.came("held up nobody")
+			},
+			Twin: func(t *T) {
+				conn, err := t.dial(t.operator)
+				t.must(err)
+				defer conn.Close()
+				_, err = io.WriteString(conn, "GET "+api.RouteAuditFollow+" HTTP/1.1\r\nHost: aivault\r\n\r\n")
+				t.must(err)
+				lines := bufio.NewScanner(conn)
+				for lines.Scan() && lines.Text() != "" { // the header: it follows from here on
+				}
+				honest(t)
+				for lines.Scan() {
+					if strings.Contains(lines.Text(), audit.CallFinished) && strings.Contains(lines.Text(), t.capID) {
+						return
+					}
+				}
+				t.Errorf("twin: who reads is not told of the call: %v", lines.Err())
+			},
 		},
 	}
 }

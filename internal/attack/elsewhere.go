@@ -46,8 +46,8 @@ func Elsewheres() []Elsewhere {
 		{"vault", "A rotation interrupted at every step", "opens with the old key or the new", []string{"vault.TestRotationStoppedAtEachStep", "vault.TestKilledWhileRotating", "vault.TestTidyKeepsTheKeyInUse"}},
 		{"audit", "In the log: flip, drop, insert, reorder, truncate, splice two logs, roll back", "the first bad line is named", []string{"audit.TestVerifyNamesTheLineOfEveryFlippedBit", "audit.TestVerifyNamesTheFirstBadLine", "audit.TestVerifyNamesTheFlippedCheckpoint", "audit.TestVerifyAgainstACheckpointKeptElsewhere", "audit.TestAnotherVaultsLog", "audit.TestWalkFindsEveryFlippedBit", "vault.TestDamagedLogIsRefused"}},
 		{"audit", "A log that cannot be written", "calls are refused", []string{"broker.TestALogThatCannotBeWrittenRefusesTheCall", "broker.TestTheLogIsAheadOfTheCall", "audit.TestDiskFull", "audit.TestOutcomesOutliveAFullDisk"}},
-		{"audit", "A daemon that is killed between decision and outcome", "recorded as unknown_outcome, once", []string{"audit.TestKilledCallersAreRecoveredOnce", "audit.TestAKilledRecovererIsRecovered"}},
+		{"audit", "A daemon that is killed between decision and outcome", "recorded as unknown_outcome, once", []string{"audit.TestKilledCallersAreRecoveredOnce", "audit.TestAKilledRecovererIsRecovered", "audit.TestThousandsOfSessions"}},
 		{"audit", "Names and paths with newlines, escape sequences and bidirectional characters, on the operator's terminal", "written as text", []string{"audit.TestEscaping", "cli.TestAuditTable", "cli.TestTerminal"}},
-		{"audit", "A caller who fills the log", "counted, then refused: rate_limited", []string{"audit.TestEqualRefusalsAreOneRecord", "audit.TestTheBudgetOfRefusals", "audit.TestTheBudgetOfRecords", "audit.TestManyKindsAreBounded"}},
+		{"audit", "A caller who fills the log", "counted, then refused: rate_limited", []string{"audit.TestEqualRefusalsAreOneRecord", "audit.TestTheBudgetOfRefusals", "audit.TestTheBudgetOfRecords", "audit.TestManyKindsAreBounded", "attack.TestACallerWhoFillsTheLog"}},
 	}
 }

@@ -1,10 +1,13 @@
 package attack
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -355,11 +358,110 @@ func localAttacks() []Attack {
 				}
 				t.up.Take()
 				t.expect(expected{audit.CallFinished, c.capability, "", "gone"})
+				t.up.Answer(standin.Whole("ok"))
+				for range 50 {
+					t.halfClosed(c.to(late))
+				}
 				t.came("ended with its caller")
 			},
 			Twin: honest,
 		},
+		{
+			ID: "grants-of-others", Class: "local", Title: "a capability that is granted to another uid, called with claims to be that, explained, described and listed",
+			Harm: "A grant would serve whoever knows of it.",
+			Run:  othersGrant,
+			Twin: ownGrant,
+		},
 	}
+}
+
+// othersGrant calls what somebody else is granted: to this caller it has to be
+// as if nobody had made it.
+func othersGrant(t *T) {
+	id, missing := t.forGrants(), "no-such-capability/call"
+	other := uint32(3_999_999_999)
+	t.grants(api.GrantAdd{Consumer: api.ConsumerRef{UID: &other}, Capabilities: []string{id}})
+	c := call{capability: id, method: "GET", path: "/v1/below/x", host: t.host}
+	claim := "X-Aivault-Uid: 3999999999\r\nAivault-Caller: 3999999999\r\nX-Forwarded-User: 3999999999\r\n"
+	t.refused("granted to another", c, api.CapabilityNotFound)
+	t.refused("in another context", c.with(func(c *call) { c.workspace = "w" }), api.CapabilityNotFound)
+	t.refused("with a field that claims it", c.with(func(c *call) { c.more = `,"uid":3999999999` }), api.InvalidRequest)
+	same := func(what string, ask func(id string) answer) {
+		t.variants++
+		there, none := ask(id), ask(missing)
+		t.noLeak(what, there)
+		if there.status != none.status || strings.ReplaceAll(string(there.body), id, missing) != string(none.body) {
+			t.Errorf("%s: what is granted to another answers %d %q, and what is not there %d %q", what, there.status, clip(string(there.body)), none.status, clip(string(none.body)))
+		}
+	}
+	same("called", func(id string) answer { return t.Stand.call(c.with(func(c *call) { c.capability = id })) })
+	same("explained", func(id string) answer {
+		return t.exchange(t.agent, post(api.RouteExplain, "application/json", c.with(func(c *call) { c.capability = id }).envelope()))
+	})
+	same("described", func(id string) answer { return t.ask("GET", api.RouteCapabilities+"/"+id, claim) })
+	t.variants++
+	if a := t.ask("GET", api.RouteCapabilities, claim); a.status != 200 || strings.Contains(string(a.body), id) {
+		t.Errorf("listed: status %d tells of what is granted to another", a.status)
+	}
+	t.nothingSent("granted to another")
+}
+
+// ownGrant is othersGrant for this caller's own group.
+func ownGrant(t *T) {
+	id := t.forGrants()
+	own, err := ownGroup()
+	t.must(err)
+	t.grants(api.GrantAdd{Consumer: api.ConsumerRef{GroupName: own}, Capabilities: []string{id}})
+	t.passes("what the caller's group is granted", call{capability: id, method: "GET", path: "/v1/below/x"})
+}
+
+// forGrants makes a capability that no grant of the suite's own names.
+func (t *T) forGrants() (id string) {
+	secret, err := t.storeSecret("own", t.decoy, "")
+	t.must(err)
+	name := t.name("granted")
+	t.must(t.makeCredential(api.CredentialCreate{ID: name, Provider: name, SecretRefs: map[string]string{"": secret}, Auth: &api.AuthSpec{Type: "header"}}))
+	t.must(t.makeCapability(api.CapabilityCreate{ID: name + "/call", Provider: name, Methods: []string{"GET"}, Paths: []string{"/v1/below"}}))
+	return name + "/call"
+}
+
+// grants adds a grant for the time of the attack, in which whoever has none may
+// do nothing.
+func (t *T) grants(add api.GrantAdd) {
+	var before api.GrantList
+	var made api.Grant
+	t.must(t.operate("GET", api.RouteGrants, nil, &before))
+	t.must(t.operate("POST", api.RouteGrants, add, &made))
+	t.must(t.operate("POST", api.RouteGrants+"/default", api.GrantDefault{Default: api.GrantDeny}, nil))
+	t.defers(func() {
+		err := t.operate("DELETE", api.RouteGrants+"/"+made.ID, nil, nil)
+		if !slices.ContainsFunc(before.Grants, func(g api.Grant) bool { return reflect.DeepEqual(g.Consumer, made.Consumer) }) {
+			err = errors.Join(err, t.operate("POST", api.RouteGrants+"/reset", add.Consumer, nil)) // of the empty one that is left
+		}
+		if err = errors.Join(err, t.operate("POST", api.RouteGrants+"/default", api.GrantDefault{Default: before.Default}, nil)); err != nil {
+			t.Errorf("the grants could not be put back: %v", err)
+		}
+	})
+}
+
+// halfClosed makes a call and says at once that nothing more follows, so that
+// the daemon sees its caller go wherever the call stands. Whoever still reads
+// is answered, in the daemon's own words.
+func (t *T) halfClosed(c call) {
+	t.variants++
+	conn, err := t.dial(t.agent)
+	t.must(err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, post(api.RouteProxy, "application/json", c.envelope()))
+	t.must(err)
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	got, err := io.ReadAll(conn)
+	if err != nil || strings.Contains(string(got), "context ") {
+		t.Errorf("who closed their half was told %q %v", clip(string(got)), err)
+	}
+	t.noLeak("half closed", parse(got))
 }
 
 // fillRoute puts something in place of a route's parameters.

@@ -25,6 +25,7 @@ const UnknownOutcome = "unknown_outcome"
 // string, where its quotes would be escaped.
 var (
 	allowedMark  = []byte(`"event":"` + CallAllowed + `"`)
+	sessionMark  = []byte(`"session":"`)
 	finishedMark = []byte(`"event":"` + CallFinished + `","requestId":"`)
 )
 
@@ -44,37 +45,61 @@ func (l *Log) Recover(ctx context.Context, dir string) (calls int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("audit: look for sessions: %w", err)
 	}
+	var sessions []string
 	for _, e := range entries {
-		if !sessionName.MatchString(e.Name()) || !e.Type().IsRegular() {
-			continue
+		if sessionName.MatchString(e.Name()) && e.Type().IsRegular() {
+			sessions = append(sessions, e.Name())
 		}
-		if ctx.Err() != nil {
-			return calls, errors.Join(err, ctx.Err())
-		}
-		n, failed := l.recoverSession(ctx, dir, e.Name())
+	}
+	for some := range slices.Chunk(sessions, recoverAtOnce) {
+		n, failed := l.recoverSessions(ctx, dir, some...)
 		calls += n
-		if failed != nil {
-			err = errors.Join(err, fmt.Errorf("audit: calls of session %s: %w", e.Name(), failed))
+		if failed != nil && ctx.Err() == nil {
+			failed = nil // one that cannot be recovered keeps no other from it
+			for _, id := range some {
+				n, e := l.recoverSessions(ctx, dir, id)
+				if calls += n; e != nil {
+					failed = errors.Join(failed, fmt.Errorf("audit: calls of session %s: %w", id, e))
+				}
+			}
+		}
+		if err = errors.Join(err, failed); ctx.Err() != nil {
+			return calls, errors.Join(err, ctx.Err())
 		}
 	}
 	return calls, err
 }
 
-func (l *Log) recoverSession(ctx context.Context, dir, id string) (calls int, err error) {
-	path := filepath.Join(dir, id)
-	lock, err := durable.TryAcquire(path)
-	if lock == nil || err != nil {
-		return 0, err // it lives, or another recovers it
+// recoverAtOnce is how many sessions one walk of the log is for. Each is locked
+// meanwhile, which takes a descriptor.
+const recoverAtOnce = 64
+
+func (l *Log) recoverSessions(ctx context.Context, dir string, ids ...string) (calls int, err error) {
+	from := map[string]Head{}
+	var gone []string
+	for _, id := range ids {
+		path := filepath.Join(dir, id)
+		lock, e := durable.TryAcquire(path)
+		if e != nil {
+			return 0, e
+		}
+		if lock == nil {
+			continue // it lives, or another recovers it
+		}
+		defer func() { err = errors.Join(err, lock.Release()) }()
+		content, e := readSession(path)
+		if e != nil {
+			return 0, e
+		}
+		gone = append(gone, path)
+		// A session without content never began a call: its process was killed
+		// before, or it was another's and is gone, and TryAcquire made the file.
+		if len(content) > 0 {
+			from[id] = decodePosition(content)
+		}
 	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
-	content, err := readSession(path)
-	if err != nil {
-		return 0, err
-	}
-	// A session without content never began a call: its process was killed
-	// before, or it was another's and is gone, and TryAcquire made the file.
-	if len(content) > 0 {
-		open, err := l.openCalls(ctx, id, decodePosition(content))
+	if len(from) > 0 {
+		open, err := l.openCalls(ctx, from)
 		if err != nil {
 			return 0, err
 		}
@@ -90,7 +115,10 @@ func (l *Log) recoverSession(ctx context.Context, dir, id string) (calls int, er
 			return calls, err
 		}
 	}
-	return calls, os.Remove(path)
+	for _, path := range gone {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return calls, err
 }
 
 func readSession(path string) ([]byte, error) {
@@ -110,12 +138,12 @@ func unknown(allowed *Line) Record {
 	return r
 }
 
-// openCalls finds the calls of a session that the log has as allowed and not
-// as finished, by request id.
-func (l *Log) openCalls(ctx context.Context, id string, from Head) (map[string]Line, error) {
-	mine := []byte(`"session":"` + id + `"`)
+// openCalls finds the calls of sessions that the log has as allowed and not as
+// finished, by request id. Nothing of a session is open before its position.
+func (l *Log) openCalls(ctx context.Context, from map[string]Head) (map[string]Line, error) {
+	first := slices.MinFunc(slices.Collect(maps.Values(from)), func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
 	open := map[string]Line{}
-	err := l.walkFrom(from, func(line []byte) error {
+	err := l.walkFrom(first, func(line []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -123,7 +151,12 @@ func (l *Log) openCalls(ctx context.Context, id string, from Head) (map[string]L
 			delete(open, request)
 			return nil
 		}
-		if !bytes.Contains(line, mine) || !bytes.Contains(line, allowedMark) {
+		if !bytes.Contains(line, allowedMark) {
+			return nil
+		}
+		_, session, _ := bytes.Cut(line, sessionMark)
+		id, _, _ := bytes.Cut(session, []byte(`"`))
+		if _, mine := from[string(id)]; !mine {
 			return nil
 		}
 		r, err := ParseLine(line)

@@ -305,7 +305,7 @@ func TestThePositionFollowsTheCalls(t *testing.T) {
 	if h := at(); h.Seq != 3+20 {
 		t.Errorf("with a call open since line 24: %+v", h)
 	}
-	if open, err := l.openCalls(t.Context(), s.id, at()); err != nil || len(open) != 1 || open["long"].Seq != 24 {
+	if open, err := l.openCalls(t.Context(), map[string]Head{s.id: at()}); err != nil || len(open) != 1 || open["long"].Seq != 24 {
 		t.Errorf("open: %v, %v", open, err)
 	}
 	if err := s.Finish(&long, finished("long")); err != nil {
@@ -570,5 +570,40 @@ func TestDoubtfulRecordsAreWrittenOnce(t *testing.T) {
 	}
 	if calls, _ := eachOnce(t, l); calls != 2 {
 		t.Errorf("%d calls: %v", calls, outcomes(t, l))
+	}
+}
+
+// Thousands of processes that were killed, each in the middle of a call: each
+// call has its outcome, no file is left, and none is kept open meanwhile.
+func TestThousandsOfSessions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two thousand sessions")
+	}
+	const many = 2000
+	cfg := config(t)
+	l := create(t, cfg)
+	for i := range many {
+		s, err := l.OpenSession(t.Context(), callsOf(cfg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Allow(t.Context(), new(OpenCall), allowed(fmt.Sprint("call-", i))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.lock.Release(); err != nil { // as its process would that is killed
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	calls, err := l.Recover(t.Context(), callsOf(cfg))
+	if err != nil || calls != many {
+		t.Fatalf("%d calls, %v", calls, err)
+	}
+	t.Logf("recovered in %s", time.Since(began))
+	if calls, unknown := eachOnce(t, l); calls != many || unknown != many {
+		t.Errorf("%d calls, %d of an unknown outcome", calls, unknown)
+	}
+	if left := sessionFiles(t, cfg); len(left) > 0 {
+		t.Errorf("%d sessions are left", len(left))
 	}
 }

@@ -25,7 +25,7 @@ func (c *credential) describe() api.Credential {
 	d := api.Credential{
 		ID: c.ID, Provider: c.Provider, Origin: "custom", Scope: c.Scope,
 		Secrets: maps.Clone(c.Secrets), Hosts: append([]string{}, c.Hosts...), CreatedAt: c.CreatedAtMs,
-		CAs: certificates(c.CAPEM), AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
+		CAs: certificates(c.CAPEM), CAPEM: c.CAPEM, AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
 		PublicParts: slices.Clone(c.PublicParts), Only: slices.Clone(c.Only),
 	}
 	if c.Token != nil {
@@ -38,7 +38,8 @@ func (c *credential) describe() api.Credential {
 	err := c.trouble()
 	d.Ready = err == nil
 	if c.Auth != nil {
-		d.Auth = c.Auth.Type
+		spec := *c.Auth
+		d.Auth, d.AuthSpec = spec.Type, &spec
 	}
 	if p := c.provider.entry; p != nil {
 		d.Origin = "registry"

@@ -170,7 +170,7 @@ func (p *plan) packedFailure(err error) error {
 	case errors.Is(err, redact.ErrPackedEcho):
 		return api.Errorf(api.PolicyViolation, "%s: a secret is in what its packed answer holds, from which it cannot be removed: the rest is withheld", p.decision.Host)
 	case errors.Is(err, redact.ErrBomb):
-		return api.Errorf(api.ResponseTooLarge, "%s: its packed answer expands to more than 200 times its size", p.decision.Host)
+		return api.Errorf(api.ResponseTooLarge, "%s: its packed answer expands to more than %d times its size", p.decision.Host, redact.MaxRatio)
 	case errors.Is(err, redact.ErrUnchecked):
 		return api.Errorf(api.UpstreamUnreachable, "%s: its answer is packed in a way that cannot be checked", p.decision.Host)
 	}
@@ -189,9 +189,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An answerBody is the scrubbed body of an answer. The outcome of the call is
+// An AnswerBody is the scrubbed body of an answer. The outcome of the call is
 // in the audit log before a reader sees its end.
-type answerBody struct {
+type AnswerBody struct {
 	broker     *Broker
 	plan       *plan
 	ctx        context.Context
@@ -209,7 +209,7 @@ type answerBody struct {
 }
 
 // Read implements io.Reader.
-func (a *answerBody) Read(p []byte) (int, error) {
+func (a *AnswerBody) Read(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.end != nil {
@@ -242,7 +242,7 @@ func (a *answerBody) Read(p []byte) (int, error) {
 
 // next reads what is clean, as far as the policy lets the answer go. The byte
 // that would be one too many is read, and nothing of it is handed on.
-func (a *answerBody) next(p []byte) (n int, err error) {
+func (a *AnswerBody) next(p []byte) (n int, err error) {
 	left := a.most - a.bytes
 	switch {
 	case a.most < 0:
@@ -260,7 +260,10 @@ func (a *answerBody) next(p []byte) (n int, err error) {
 
 // Close ends the call, wherever it stands. It may be called while a Read
 // waits, which then returns.
-func (a *answerBody) Close() error {
+func (a *AnswerBody) Close() error { return a.Abandon("closed before its end") }
+
+// Abandon is Close for a reason, which the outcome of the call then has.
+func (a *AnswerBody) Abandon(why string) error {
 	a.stop()
 	err := a.response.Body.Close()
 	a.mu.Lock()
@@ -268,7 +271,7 @@ func (a *answerBody) Close() error {
 	if a.end != nil {
 		return nil
 	}
-	a.finish(outcome{note: "closed before its end"})
+	a.finish(outcome{note: why})
 	a.end = errClosed
 	return err
 }
@@ -277,7 +280,7 @@ var errClosed = errors.New("broker: read of a closed answer")
 
 // finish writes the outcome and lets go of everything; called with the lock
 // held, once.
-func (a *answerBody) finish(o outcome) {
+func (a *AnswerBody) finish(o outcome) {
 	o.status, o.bytes, o.sent = a.response.Status, a.bytes, a.response.SentBytes()
 	o.redactions = a.redactions + a.scrubbed.Redactions()
 	if err := a.broker.finish(a.plan, o); err != nil {
@@ -291,7 +294,7 @@ func (a *answerBody) finish(o outcome) {
 }
 
 // failure is what broke the answer off, in words for the caller.
-func (a *answerBody) failure(err error) error {
+func (a *AnswerBody) failure(err error) error {
 	var known *api.Error
 	if packed := a.plan.packedFailure(err); packed != nil {
 		return packed

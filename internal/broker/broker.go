@@ -11,7 +11,6 @@ package broker
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"runtime"
 	"sync"
@@ -103,7 +102,7 @@ type Answer struct {
 	Status  int
 	Header  http.Header // the few that are passed on, scrubbed
 	Length  int64       // -1 unknown
-	Body    io.ReadCloser
+	Body    *AnswerBody
 }
 
 // index prepares the vault's current state, unless that was done before.

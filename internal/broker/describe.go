@@ -70,6 +70,9 @@ func (v *viewer) describeOne(c *capability) api.CapabilityDetail {
 			d.Setup.Commands = append(d.Setup.Commands, v.waitsFor(v.in(r.context), c).commands(p, r.context)...)
 		}
 	}
+	if v.caller.Operator {
+		d.OnlyCredential = c.only
+	}
 	if limit := v.policies[c.id]; limit != nil && v.caller.Operator {
 		shown := *limit.entry
 		d.Policy = &shown

@@ -19,9 +19,12 @@ func (b *Broker) Do(ctx context.Context, who grant.Caller, call api.Call, body e
 	if _, err := b.decide(ctx, p); err != nil {
 		return nil, b.refuse(ctx, p, err)
 	}
-	if err := b.allow(ctx, p); err != nil {
+	if err := b.allow(ctx, p); errors.Is(err, context.Canceled) {
+		// The log can be written: it was not waited for, and is told so.
+		return nil, b.refuse(ctx, p, err)
+	} else if err != nil {
 		b.bodies.letGo(p)
-		return nil, err
+		return nil, unrecorded("the call was refused, because it could not be recorded", err)
 	}
 	ctx, stop := b.begin(ctx, p)
 	answer, err := b.send(ctx, stop, p)
@@ -68,7 +71,7 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		Status:  response.Status,
 		Header:  header,
 		Length:  knownLength(response),
-		Body: &answerBody{
+		Body: &AnswerBody{
 			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
 			response: response, raw: raw, scrubbed: known.scrubAnswer(response, clean), redactions: redactions,
 			most: p.limits.MaxResponse(),

@@ -363,3 +363,32 @@ func TestCallsAndChangesAtOnce(t *testing.T) {
 	}
 	noneOnDisk(t, v, "acme-token-0123456789", "-0123456789")
 }
+
+// Who gives a call up while it is decided hears so in words of ours, the log
+// has the refusal, and nothing is sent. So it is wherever the call waited.
+func TestACallThatIsGivenUpWhileItIsDecided(t *testing.T) {
+	v := start(t, aivaulttest.Options{})
+	acme(t, v, "acme-token-0123456789", bearer())
+	mustInvoke(t, v, get("acme/all", "/x"))
+	ctx, cancel := context.WithCancel(background)
+	cancel()
+	for _, c := range []struct{ what, path string }{{"at the log", "/x"}, {"at the count", "/y"}} {
+		if c.what == "at the count" {
+			setPolicy(t, v, api.PolicyChange{Capability: "acme/all", RatePerMinute: ptr(100)})
+		}
+		_, err := v.Broker.Do(ctx, aivaulttest.Agent(), get("acme/all", c.path), egress.Body{})
+		e := api.AsError(err)
+		if e == nil || e.Code != api.InvalidRequest || strings.Contains(e.Message, "context") || !strings.Contains(e.Message, "given up") {
+			t.Fatalf("%s: %+v", c.what, e)
+		}
+		if refused := aivaulttest.Events(v.Records(t), "call.refused"); len(refused) != 1 || refused[0]["reason"] != e.Message {
+			t.Errorf("%s: the log says %v", c.what, refused)
+		}
+	}
+	if n := len(aivaulttest.Events(v.Records(t), "call.allowed")); n != 1 {
+		t.Errorf("%d calls are recorded as let through", n)
+	}
+	if n := len(v.API.Seen()); n != 1 {
+		t.Errorf("the API saw %d requests", n)
+	}
+}

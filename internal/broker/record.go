@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"strings"
 
@@ -82,6 +83,9 @@ func (p *plan) allowed() audit.Record {
 // instead.
 func (b *Broker) refuse(ctx context.Context, p *plan, err error) error {
 	b.bodies.letGo(p)
+	if errors.Is(err, context.Canceled) {
+		err = context.Canceled // whichever step it was that waited
+	}
 	failure := api.AsError(err)
 	r := p.record(audit.CallRefused)
 	r.Code, r.Reason = string(failure.Code), bounded(failure.Message, 256)

@@ -75,7 +75,7 @@ func (b *Broker) allow(ctx context.Context, p *plan) (err error) {
 		err = p.session.Allow(ctx, &p.open, p.allowed())
 	}
 	if err != nil {
-		return unrecorded("the call was refused, because it could not be recorded", err)
+		return err
 	}
 	b.vault.Desk().Spend(p.caller.UID, 2) // and its outcome
 	return nil

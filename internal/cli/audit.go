@@ -15,9 +15,8 @@ import (
 )
 
 func newAudit(o *Options) *cobra.Command {
-	var q auditFilter
 	var follow bool
-	cmd := &cobra.Command{
+	cmd := o.readingAudit(&cobra.Command{
 		Use:   "audit",
 		Short: "Show the newest records of the audit log",
 		Long: "Shows the newest records of the audit log, oldest first: every call, allowed or refused, and\n" +
@@ -28,36 +27,56 @@ func newAudit(o *Options) *cobra.Command {
 		Example: "  aivault audit --limit 200\n" +
 			"  aivault audit --since 1h --denied\n" +
 			"  aivault audit --capability 'openai/*' --caller root",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			query, err := q.query(o.Clock())
+	}, auditReader{
+		limit: 200,
+		check: func(q audit.Query) error {
+			if follow && (q.UntilMs != 0 || q.BeforeMs != 0) {
+				return api.Errorf(api.InvalidRequest, "--follow has no end, so that --until and --before-ts-ms do not go with it")
+			}
+			return nil
+		},
+		read: func(ctx context.Context, c *client.Client, q audit.Query) error {
+			if follow {
+				return o.followAudit(ctx, c, q)
+			}
+			list, err := c.Audit(ctx, q)
 			if err != nil {
 				return err
 			}
-			if query.Limit < 1 || query.Limit > api.MaxAuditRecords {
-				return api.Errorf(api.InvalidRequest, "--limit can be 1 to %d", api.MaxAuditRecords)
+			if o.JSON {
+				return o.printJSON(list)
 			}
-			if follow && (query.UntilMs != 0 || query.BeforeMs != 0) {
-				return api.Errorf(api.InvalidRequest, "--follow has no end, so that --until and --before-ts-ms do not go with it")
-			}
-			return o.withClient(cmd.Context(), func(c *client.Client) error {
-				if follow {
-					return o.followAudit(cmd.Context(), c, query)
-				}
-				list, err := c.Audit(cmd.Context(), query)
-				if err != nil {
-					return err
-				}
-				if o.JSON {
-					return o.printJSON(list)
-				}
-				return o.printTable(auditTable(list))
-			})
+			return o.printTable(auditTable(list))
 		},
-	}
-	q.addTo(cmd.Flags(), 200)
+	})
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on showing what is added")
 	cmd.AddCommand(newAuditVerify(o), newAuditExport(o))
+	return cmd
+}
+
+// auditReader is what a command does with the records that its flags pick.
+type auditReader struct {
+	limit int                     // where none is given; 0: all that are kept
+	check func(audit.Query) error // before the daemon is asked
+	read  func(ctx context.Context, c *client.Client, q audit.Query) error
+}
+
+// readingAudit completes a command that reads records: the flags that pick
+// them are the same for each.
+func (o *Options) readingAudit(cmd *cobra.Command, r auditReader) *cobra.Command {
+	var f auditFilter
+	f.addTo(cmd.Flags(), r.limit)
+	cmd.Args = noArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		q, err := f.query(o.Clock(), r.limit == 0)
+		if err == nil {
+			err = r.check(q)
+		}
+		if err != nil {
+			return err
+		}
+		return o.withClient(cmd.Context(), func(c *client.Client) error { return r.read(cmd.Context(), c, q) })
+	}
 	return cmd
 }
 
@@ -81,9 +100,16 @@ func (f *auditFilter) addTo(flags *pflag.FlagSet, limit int) {
 	flags.BoolVar(&f.q.Denied, "denied", false, "only what was refused")
 }
 
-func (f *auditFilter) query(now time.Time) (q audit.Query, err error) {
+// query is what the flags say. all is that of a command which, without
+// --limit, reads everything, and so has no bound of what one answer holds.
+func (f *auditFilter) query(now time.Time, all bool) (q audit.Query, err error) {
 	q = f.q
-	if q.BeforeMs < 0 {
+	switch {
+	case all && q.Limit < 0:
+		return q, api.Errorf(api.InvalidRequest, "--limit must be 1 or more")
+	case !all && (q.Limit < 1 || q.Limit > api.MaxAuditRecords):
+		return q, api.Errorf(api.InvalidRequest, "--limit can be 1 to %d", api.MaxAuditRecords)
+	case q.BeforeMs < 0:
 		return q, api.Errorf(api.InvalidRequest, "--before-ts-ms is a time in milliseconds since 1970")
 	}
 	if q.SinceMs, err = pointInTime("since", f.since, now); err != nil {

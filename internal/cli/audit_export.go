@@ -7,16 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/client"
 	"moldable.sh/aivault/internal/term"
 )
 
 func newAuditExport(o *Options) *cobra.Command {
-	var q auditFilter
 	var output string
-	cmd := &cobra.Command{
+	cmd := o.readingAudit(&cobra.Command{
 		Use:   "export",
 		Short: "Write records of the audit log, one JSON object a line",
 		Long: "Writes every record that is kept, oldest first, as it stands in the log: one JSON object a line\n" +
@@ -25,26 +23,17 @@ func newAuditExport(o *Options) *cobra.Command {
 			"names is complete, or not there; only its owner can read it.",
 		Example: "  aivault audit export -o audit.jsonl\n" +
 			"  aivault audit export --since 24h --denied",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			query, err := q.query(o.Clock())
-			if err != nil {
-				return err
+	}, auditReader{
+		check: func(audit.Query) error {
+			if output == "" {
+				return nil
 			}
-			if query.Limit < 0 {
-				return api.Errorf(api.InvalidRequest, "--limit must be 1 or more")
-			}
-			if output != "" {
-				if err := checkOutput(output); err != nil {
-					return err
-				}
-			}
-			return o.withClient(cmd.Context(), func(c *client.Client) error {
-				return o.exportAudit(cmd.Context(), c, query, output)
-			})
+			return checkOutput(output)
 		},
-	}
-	q.addTo(cmd.Flags(), 0)
+		read: func(ctx context.Context, c *client.Client, q audit.Query) error {
+			return o.exportAudit(ctx, c, q, output)
+		},
+	})
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `PATH`")
 	return cmd
 }

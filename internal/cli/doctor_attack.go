@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -27,14 +29,27 @@ type attackRun struct {
 
 // attack runs the attack suite against this very program and configuration:
 // the daemon beside it, on a vault of its own in a directory that is gone
-// afterwards, also after Ctrl-C.
-func (o *Options) attack(ctx context.Context) (err error) {
+// afterwards, also after Ctrl-C and when the terminal goes.
+func (o *Options) attack(ctx context.Context) error {
+	running, stop := ctx, func() {}
+	if !signal.Ignored(syscall.SIGHUP) {
+		running, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	defer stop()
+	err := o.attackIn(running)
+	if running.Err() != nil {
+		return exitStatus(api.ExitInterrupted)
+	}
+	return err
+}
+
+func (o *Options) attackIn(ctx context.Context) (err error) {
 	env, err := o.env()
 	if err != nil {
 		return err
 	}
 	started := o.Clock()
-	dir, err := os.MkdirTemp("", "aivault-attack-")
+	dir, err := os.MkdirTemp("", fmt.Sprintf("aivault-attack-%d-", os.Getpid()))
 	if err != nil {
 		return api.Errorf(api.Internal, "doctor: %w", err)
 	}
@@ -91,7 +106,9 @@ func (o *Options) target(ctx context.Context, env daemon.Env, dir string) (targe
 	target.DevNames = env.DevNames
 	if !env.Disable {
 		cfg := client.Config{Env: target, Build: o.Build}
-		if err := client.StartBeside(ctx, cfg, agent); err != nil {
+		// Nobody who gives up now may leave a daemon that is still starting: it
+		// would make its directory again.
+		if err := client.StartBeside(context.WithoutCancel(ctx), cfg, agent); err != nil {
 			return target, nil, err
 		}
 		return target, func() error {
@@ -132,6 +149,9 @@ func (o *Options) copyTo(ctx context.Context, env, target daemon.Env) (*attack.C
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
+	if !o.JSON {
+		o.say("Copying your configuration into a vault of its own, every value a decoy.")
+	}
 	copied, err := attack.Copy(ctx, from, to)
 	switch api.CodeOf(err) {
 	case "":

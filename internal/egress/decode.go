@@ -71,7 +71,7 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.inner.Read(p)
 	u.size += int64(n)
 	if redact.Bomb(u.size, u.body.packed) {
-		return 0, api.Errorf(api.ResponseTooLarge, "%s: its answer expands to more than 200 times its size", u.body.call.pool.name)
+		return 0, api.Errorf(api.ResponseTooLarge, "%s: its answer expands to more than %d times its size", u.body.call.pool.name, redact.MaxRatio)
 	}
 	if err == io.EOF {
 		// The trailer comes after the end of the wire, and bytes that no

@@ -20,13 +20,15 @@ const (
 	tapSize    = 8 << 10  // of one read of the body
 
 	freeSize = 1 << 20
-	maxRatio = 200
 )
 
+// MaxRatio is how many times its size on the wire a body may be unpacked.
+const MaxRatio = 200
+
 // Bomb says whether a body grows too much as it is unpacked: beyond a size
-// that is let pass, to 200 times what came over the wire and more. No honest
+// that is let pass, to MaxRatio times what came over the wire and more. No honest
 // answer is that regular.
-func Bomb(unpacked, packed int64) bool { return unpacked > freeSize && unpacked/maxRatio > packed }
+func Bomb(unpacked, packed int64) bool { return unpacked > freeSize && unpacked/MaxRatio > packed }
 
 // Packed looks into a body that begins like gzip, zlib or zstd, which whoever
 // gets it may unpack, and passes every body on unchanged. Of a packed one, no

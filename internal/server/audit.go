@@ -120,6 +120,7 @@ func (x *exchange) lines(ctx context.Context, read admin.AuditStream, live bool)
 		_ = ctl.Flush() // the first record may be long in coming
 	}
 	var patient time.Time
+	patience := min(linePatient, x.h.taking)
 	gone := errors.New("server: the caller is gone")
 	buf := make([]byte, 0, audit.MaxLine)
 	err := read(ctx, func(line []byte) error {
@@ -128,16 +129,20 @@ func (x *exchange) lines(ctx context.Context, read admin.AuditStream, live bool)
 		}
 		if now := time.Now(); live || now.After(patient) {
 			patient = now.Add(time.Second)
-			_ = ctl.SetWriteDeadline(now.Add(min(linePatient, x.h.taking)))
+			_ = ctl.SetWriteDeadline(now.Add(patience))
 		}
 		buf = append(append(buf[:0], line...), '\n')
-		if _, err := x.w.Write(buf); err != nil {
-			return gone
+		_, err := x.w.Write(buf)
+		if err == nil && live {
+			err = ctl.Flush()
 		}
-		if live && ctl.Flush() != nil {
-			return gone
+		if err == nil {
+			return nil
 		}
-		return nil
+		if why := untaken(err, patience); why != "" {
+			x.h.cfg.Log.Warn("records were not taken", "why", why, "uid", x.who.UID)
+		}
+		return gone
 	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause

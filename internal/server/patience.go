@@ -1,7 +1,9 @@
 package server
 
 import (
+	"errors"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -11,4 +13,13 @@ import (
 // the caller likes. Before the next request net/http does that.
 func (x *exchange) patient() {
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.h.taking)) // in memory there is none to set
+}
+
+// untaken says of an answer that could not be written that its reader was too
+// slow; "" where it failed for another reason.
+func untaken(err error, patience time.Duration) string {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return ""
+	}
+	return "broken off: the reader took nothing for " + patience.String()
 }

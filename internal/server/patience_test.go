@@ -60,14 +60,15 @@ func TestAnAnswerThatNobodyTakes(t *testing.T) {
 		requests string
 		times    int
 		upstream http.HandlerFunc
+		endless  bool
 	}{
-		{"a long answer of the daemon's own", get(api.RouteRegistry + "/github"), 1, nil},
-		{"many short ones", get(api.RouteStatus), 400, nil},
-		{"many errors", get("/none"), 400, nil},
-		{"records", get(api.RouteAuditExport), 400, nil},
-		{"an endless answer", post, 1, endless},
-		{"endless events", post, 1, events},
-		{"answers that are there whole", post, 20, long},
+		{"a long answer of the daemon's own", get(api.RouteRegistry + "/github"), 1, nil, false},
+		{"many short ones", get(api.RouteStatus), 400, nil, false},
+		{"many errors", get("/none"), 400, nil, false},
+		{"records", get(api.RouteAuditExport), 400, nil, false},
+		{"an endless answer", post, 1, endless, true},
+		{"endless events", post, 1, events, true},
+		{"answers that are there whole", post, 20, long, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := aivaulttest.Options{}
@@ -123,6 +124,13 @@ func TestAnAnswerThatNobodyTakes(t *testing.T) {
 				if time.Now().After(until) {
 					t.Fatalf("%d requests are still served", busy.Load())
 				}
+			}
+			if !c.endless {
+				return
+			}
+			finished := aivaulttest.Events(v.Records(t), "call.finished")
+			if len(finished) != 1 || finished[0]["reason"] != "broken off: the reader took nothing for 150ms" {
+				t.Errorf("the log says %v", finished)
 			}
 		})
 	}

@@ -134,11 +134,15 @@ func (x *exchange) stream(ctl *http.ResponseController, a *broker.Answer, planne
 	for {
 		if n > 0 {
 			x.patient()
-			if _, werr := x.w.Write((*buf)[:n]); werr != nil {
-				panic(http.ErrAbortHandler) // the caller is gone
+			_, lost := x.w.Write((*buf)[:n])
+			if lost == nil && err == nil {
+				lost = ctl.Flush()
 			}
-			if err == nil && ctl.Flush() != nil {
-				panic(http.ErrAbortHandler)
+			if lost != nil {
+				if why := untaken(lost, x.h.taking); why != "" {
+					_ = a.Body.Abandon(why)
+				}
+				panic(http.ErrAbortHandler) // the caller is gone
 			}
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -402,5 +403,45 @@ func TestBusyCountsEveryRequest(t *testing.T) {
 	s.CloseIdleConnections()
 	if sum != 0 || calls != 4 {
 		t.Errorf("busy was called %d times, in all %d", calls, sum)
+	}
+}
+
+// A request that its caller gives up is answered all the same, to one who only
+// ended their half of the connection: in words of ours, on every route.
+func TestNoRouteRepeatsWhatALibrarySaysOfAnEndedContext(t *testing.T) {
+	for _, ended := range []struct {
+		name string
+		ctx  func(context.Context) (context.Context, context.CancelFunc)
+	}{
+		{"cancelled", context.WithCancel},
+		{"too late", func(ctx context.Context) (context.Context, context.CancelFunc) {
+			return context.WithDeadline(ctx, time.Unix(1, 0))
+		}},
+	} {
+		v := aivaulttest.Start(t, aivaulttest.Options{})
+		v.Create(t, "OPENAI_API_KEY", key)
+		h := server.New(server.Config{Broker: v.Broker, Admin: v.Admin, Vault: v.Vault, Leaving: t.Context()})
+		for _, r := range server.Routes() {
+			if r.Pattern == api.RouteAuditFollow {
+				continue // it is broken off, as whoever follows asked for
+			}
+			path, _, has := strings.Cut(r.Pattern, "{")
+			if has {
+				path += "openai"
+			}
+			body := `{}`
+			if r.Pattern == api.RouteProxy {
+				body = chat
+			}
+			ctx, cancel := ended.ctx(server.WithCaller(t.Context(), aivaulttest.Operator()))
+			cancel()
+			req := httptest.NewRequestWithContext(ctx, r.Method, path, strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			if text := w.Body.String() + fmt.Sprint(w.Header()); strings.Contains(text, "context ") {
+				t.Errorf("%s, %s %s: %d %s", ended.name, r.Method, path, w.Code, text)
+			}
+		}
 	}
 }
