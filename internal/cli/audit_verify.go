@@ -107,6 +107,8 @@ func verifyError(err error, dir, from string) error {
 		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("chmod -R go= %s", shellWord(dir))
 	case errors.As(err, &open):
 		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("%s", open.Fix)
+	case errors.Is(err, fs.ErrPermission):
+		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("run this as the user who owns %s", shellWord(dir))
 	case errors.Is(err, audit.ErrUnnamed) && from == "":
 		return api.Errorf(api.VaultUnavailable, "%w", err).WithHint("%s", audit.SignAnew)
 	case errors.Is(err, audit.ErrUnnamed):
