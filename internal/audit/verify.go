@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/mod/sumdb/note"
@@ -46,6 +48,10 @@ func (e *GivenError) Error() string { return e.Why }
 
 func given(format string, a ...any) error { return &GivenError{fmt.Sprintf(format, a...)} }
 
+// ErrUnnamed is of a log beside which neither a key nor a checkpoint lies, and
+// for which none was given.
+var ErrUnnamed = errors.New("audit: nothing says which vault's log this is: its verifier key would")
+
 // Verify checks a log, offline, with the public key alone. The error is of
 // what could not be read, or of what is given that does not fit; what is wrong
 // with the log is in the Report. Memory does not grow with the log.
@@ -54,6 +60,10 @@ func Verify(cfg VerifyConfig) (Report, error) {
 		// The checkpoints are read before the log, which only grows: what is
 		// signed is there.
 		v, err := newVerification(cfg)
+		var broken *ChainError
+		if errors.As(err, &broken) {
+			return Report{VaultID: cfg.VaultID, Problem: broken}, nil
+		}
 		if err != nil {
 			return Report{}, err
 		}
@@ -97,6 +107,9 @@ type expected struct {
 func newVerification(cfg VerifyConfig) (*verification, error) {
 	v := &verification{cfg: cfg}
 	if _, err := list(cfg.Dir); err != nil {
+		if left := leftOf(cfg.Dir); left != "" && errors.Is(err, fs.ErrNotExist) {
+			err = &ChainError{File: segmentName(1), Why: "the log was removed: " + left + " is there, and no part of the log"}
+		}
 		return nil, err // no log: that nothing names its vault is no news
 	}
 	if err := v.findKey(); err != nil {
@@ -113,9 +126,44 @@ func newVerification(cfg VerifyConfig) (*verification, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkParts(cfg.Dir, names); err != nil {
+		return nil, err
+	}
 	v.first = segmentNumber(names[0])
 	v.report.Segments = len(names)
 	return v, v.gather()
+}
+
+// leftOf is what lies beside a log only after its first segment was there, ""
+// for nothing.
+func leftOf(dir string) string {
+	for _, name := range []string{checkpointsName, keyName, lockName} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// checkParts refuses what whoever appends would not open. The walk does not
+// come by all of it: an empty last part is what a rotation begins with.
+func checkParts(dir string, names []string) error {
+	for _, name := range names {
+		f, err := openSegment(dir, name, os.O_RDONLY)
+		if errors.Is(err, fs.ErrNotExist) {
+			f, err = openSegment(dir, name+packedSuffix, os.O_RDONLY)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed for its age meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("audit: read log: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("audit: read log: %w", err)
+		}
+	}
+	return nil
 }
 
 // findKey finds out whose log it is, and reads the checkpoints.
@@ -154,7 +202,7 @@ func (v *verification) findKey() (err error) {
 		}
 	}
 	if v.id == "" {
-		return errors.New("audit: nothing says which vault's log this is: its verifier key would")
+		return ErrUnnamed
 	}
 	v.report.VaultID, v.report.Key = v.id, text
 	return nil

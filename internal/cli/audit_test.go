@@ -129,7 +129,7 @@ func TestWhatVerifySays(t *testing.T) {
 		r := report
 		change(&r)
 		o, out, _ := testOptions(t, nil)
-		err := o.printReport(r)
+		err := o.printReport(r, "")
 		if exit, _ := err.(exitStatus); (r.Problem != nil) != (exit == 1) {
 			t.Errorf("%q: %v", want, err)
 		}

@@ -38,7 +38,8 @@ func newAuditVerify(o *Options) *cobra.Command {
 			"no secret: it works on a locked vault, and with --from on a copy of the log's directory.\n" +
 			"Without --key it takes the public key that lies beside the log, which whoever rewrites the log can\n" +
 			"replace as well: keep the key (aivault status --json shows it) and a checkpoint somewhere else, and\n" +
-			"give them here. The exit status is 1 when something was found; the first line that is wrong is named.",
+			"give them here. The exit status is 1 when something was found; the first line that is wrong is named,\n" +
+			"and for the log in use a hint says how to come out of it.",
 		Example: "  aivault audit verify\n" +
 			"  aivault audit verify --from audit-copy --key key.pub --checkpoint checkpoints",
 		Args: noArgs,
@@ -54,7 +55,11 @@ func newAuditVerify(o *Options) *cobra.Command {
 			if err != nil {
 				return verifyError(err, cfg.Dir, from)
 			}
-			return o.printReport(report)
+			hint := ""
+			if report.Problem != nil && from == "" {
+				hint = report.Problem.Mend(cfg.Dir)
+			}
+			return o.printReport(report, hint)
 		},
 	}
 	cmd.Flags().StringVar(&from, "from", "", "the log, or a vault with one, is in this `DIR`")
@@ -102,6 +107,12 @@ func verifyError(err error, dir, from string) error {
 		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("chmod -R go= %s", shellWord(dir))
 	case errors.As(err, &open):
 		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("%s", open.Fix)
+	case errors.Is(err, fs.ErrPermission):
+		return api.Errorf(api.VaultUnavailable, "the audit log cannot be checked: %w", err).WithHint("run this as the user who owns %s", shellWord(dir))
+	case errors.Is(err, audit.ErrUnnamed) && from == "":
+		return api.Errorf(api.VaultUnavailable, "%w", err).WithHint("%s", audit.SignAnew)
+	case errors.Is(err, audit.ErrUnnamed):
+		return api.Errorf(api.InvalidRequest, "%w", err).WithHint("aivault audit verify --from %s --key KEY", shellWord(from))
 	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
 		return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
 	}
@@ -126,12 +137,18 @@ func (o *Options) logDir(from string) (string, error) {
 	return from, nil
 }
 
+// verified is a report as JSON.
+type verified struct {
+	audit.Report
+	Hint string `json:"hint,omitzero"` // the way out of the problem
+}
+
 // printReport says in one line what was found.
-func (o *Options) printReport(r audit.Report) error {
+func (o *Options) printReport(r audit.Report, hint string) error {
 	var err error
 	switch {
 	case o.JSON:
-		err = o.printJSON(r)
+		err = o.printJSON(verified{r, hint})
 	case r.Problem != nil:
 		err = o.print([]byte(term.Line("NOT OK: "+problemText(r.Problem)) + "\n"))
 	default:
@@ -141,6 +158,9 @@ func (o *Options) printReport(r audit.Report) error {
 		return err
 	}
 	if r.Problem != nil {
+		if hint != "" && !o.JSON {
+			o.hint("%s", hint)
+		}
 		return exitStatus(api.OutcomeOf(api.Internal).Exit)
 	}
 	if r.Key == "" && !o.JSON {

@@ -76,7 +76,7 @@ func newBackup(o *Options) *cobra.Command {
 func (o *Options) askForPassphrase(ctx context.Context, q question) (v secret.Value, err error) {
 	v, err = o.ask(ctx, q)
 	if errors.Is(err, term.ErrNoTerminal) {
-		err = api.Errorf(api.InvalidRequest, "there is no terminal to ask on").WithHint("give --passphrase-file PATH")
+		err = api.Errorf(api.InvalidRequest, "there is no terminal to ask on").WithHint("aivault backup FILE --passphrase-file PATH")
 	}
 	return v, err
 }

@@ -26,7 +26,7 @@ type entry struct {
 // newEntry adds the two flags to cmd.
 func newEntry(cmd *cobra.Command, valueFlag, fileFlag, what string) *entry {
 	e := &entry{valueFlag: valueFlag, fileFlag: fileFlag}
-	cmd.Flags().StringVar(&e.value, valueFlag, "", what+" `V` (other processes can see a command line: prefer --"+fileFlag+" or the prompt)")
+	cmd.Flags().StringVar(&e.value, valueFlag, "", "`V` is "+strings.TrimSuffix(what, ",")+" (other processes can see a command line: prefer --"+fileFlag+" or the prompt)")
 	cmd.Flags().StringVar(&e.file, fileFlag, "", "read "+what+" from `PATH`, - for standard input")
 	return e
 }
@@ -82,7 +82,7 @@ func (e *entry) get(ctx context.Context, o *Options, cmd *cobra.Command, q quest
 	v, err := o.ask(ctx, q)
 	if errors.Is(err, term.ErrNoTerminal) {
 		return secret.Value{}, api.Errorf(api.InvalidRequest, "there is no terminal to ask on").
-			WithHint("give --%s PATH, or - and a pipe", e.fileFlag)
+			WithHint("%s … --%s PATH", cmd.CommandPath(), e.fileFlag)
 	}
 	return v, err
 }

@@ -98,7 +98,7 @@ func (o *Options) restoreFile(cmd *cobra.Command, c *client.Client, r api.Restor
 	switch info.Key.Provider {
 	case keysource.Passphrase:
 		if r.Passphrase, err = o.backupPassphrase(cmd, pass, info); err != nil {
-			return done, err
+			return done, nameFile(err, path)
 		}
 	case keysource.Env:
 		name := info.Key.EnvName()
@@ -123,7 +123,7 @@ func (o *Options) backupPassphrase(cmd *cobra.Command, pass *entry, info vault.B
 	}
 	v, err := o.askForPassphrase(cmd.Context(), question{prompt: prompt})
 	if e := api.AsError(err); e != nil && e.Code == api.InvalidRequest && e.Hint != "" {
-		err = api.Errorf(api.VaultLocked, "this backup opens with a passphrase, and there is no terminal to ask on").WithHint("give --passphrase-file PATH")
+		err = api.Errorf(api.VaultLocked, "this backup opens with a passphrase, and there is no terminal to ask on").WithHint("aivault restore FILE --passphrase-file PATH")
 	}
 	return v, err
 }

@@ -31,21 +31,36 @@ func (e *exam) audit() {
 		key = e.status.Audit.Key
 	}
 	r, err := audit.Verify(audit.VerifyConfig{Dir: dir, Key: key})
+	var open *durable.PermissionError
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		e.add(id, Skipped, "the audit log cannot be read by this user", "")
+	case errors.As(err, &open):
+		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), open.Fix)
+	case errors.Is(err, fs.ErrNotExist):
+		e.add(id, Problem, "the audit log is missing", e.forGeneration(audit.LogLost))
+	case errors.Is(err, audit.ErrUnnamed):
+		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), audit.SignAnew)
 	case err != nil:
 		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), "aivault audit verify")
 	case r.Problem != nil && r.Problem.File == keyName:
 		e.add(id, Skipped, "the audit log is not verified while the key beside it is another", "")
 	case r.Problem != nil:
-		e.add(id, Problem, fmt.Sprintf("the audit log: %v", r.Problem), "aivault audit verify")
+		e.add(id, Problem, fmt.Sprintf("the audit log: %v", r.Problem), e.forGeneration(r.Problem.Mend(dir)))
 	case r.Checkpoints == 0:
 		e.add(id, OK, fmt.Sprintf("the audit log's %d records follow each other; none is signed yet", r.Records), "")
 	default:
 		e.add(id, OK, fmt.Sprintf("the audit log's %d records follow each other, and are signed up to record %d", r.Records, r.SignedSeq), "")
 	}
 	e.auditKey(filepath.Join(dir, keyName), key)
+}
+
+// forGeneration names the vault's generation in a hint, where it is known.
+func (e *exam) forGeneration(hint string) string {
+	if g := e.status.Vault.Generation; g > 0 {
+		return audit.ForGeneration(hint, g)
+	}
+	return hint
 }
 
 // auditKey compares the public key that lies beside the log with the vault's.
@@ -58,6 +73,8 @@ func (e *exam) auditKey(path, key string) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
 	switch {
+	case errors.Is(err, audit.ErrUnnamed):
+		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), audit.SignAnew)
 	case err != nil:
 		e.add(id, Problem, fmt.Sprintf("%s cannot be read", path), "rm "+durable.ShellQuote(path)+" && aivault restart")
 	case key == "":

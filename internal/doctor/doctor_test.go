@@ -140,6 +140,18 @@ func TestFilesThatOthersReach(t *testing.T) {
 			}
 		}
 	}
+	// What is private and no directory keeps calls from being recorded.
+	calls := filepath.Join(dir, "calls")
+	if err := os.WriteFile(calls, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := of(Run(t.Context(), cfg), "vault.files")
+	if len(got) == 0 || got[len(got)-1].Hint != "mv "+calls+" "+calls+".aside" {
+		t.Errorf("a file in the place of calls: %+v", got)
+	}
+	if err := os.Remove(calls); err != nil {
+		t.Fatal(err)
+	}
 	// Where everything is open, it ends.
 	for i := range 3 * maxFindings {
 		if err := os.WriteFile(filepath.Join(dir, "f"+string(rune('A'+i))), nil, 0o600); err != nil {

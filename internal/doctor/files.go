@@ -28,12 +28,24 @@ func (e *exam) files() {
 		e.add("vault.files", OK, fmt.Sprintf("there is no vault yet in %s", e.cfg.Client.Env.Dir), "")
 	} else {
 		e.private("vault.files", e.dir)
+		e.directories()
 	}
 	if path := e.keyFile(); path != "" {
 		e.private("key.file", path)
 	}
 	if e.cfg.Client.Env.DiskLogs {
 		e.private("log.files", filepath.Dir(daemon.LogPath(e.cfg.Client.Env)))
+	}
+}
+
+// directories says whether something else has the name of a directory of the
+// vault's: calls and the log's records are refused then.
+func (e *exam) directories() {
+	for _, name := range []string{"audit", "calls", "run"} {
+		path := e.inVault(name)
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+			e.add("vault.files", Problem, fmt.Sprintf("%+q is no directory", path), "mv "+durable.ShellQuote(path)+" "+durable.ShellQuote(path+".aside"))
+		}
 	}
 }
 

@@ -119,7 +119,8 @@ type Backup struct {
 	document []byte
 	key      secret.Value // of the log's copy
 	log      *audit.Log
-	to       audit.Head // its last line in this copy
+	to       audit.Head        // its last line in this copy
+	broken   func(error) error // tells the way out of a log that is
 }
 
 // Backup makes a copy of the vault and records that it did. With a passphrase
@@ -195,7 +196,8 @@ func (v *Vault) backup(ctx context.Context, rec audit.Record, alone *keysource.N
 	if err != nil {
 		return nil, err
 	}
-	return &Backup{Info: infoOf(b, h), line: line, document: blob, key: key, log: log, to: head}, nil
+	return &Backup{Info: infoOf(b, h), line: line, document: blob, key: key, log: log, to: head,
+		broken: func(err error) error { return forGeneration(v.errLog(err), base.header) }}, nil
 }
 
 // sealAlone is the document of a backup with keys of its own: a direct
@@ -224,7 +226,9 @@ func (b *Backup) Write(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := b.log.Archive(ctx, b.to, sealer); err != nil {
+	if err := b.log.Archive(ctx, b.to, sealer); errors.As(err, new(*audit.ChainError)) {
+		return b.broken(err)
+	} else if err != nil {
 		return err
 	}
 	return sealer.Close()

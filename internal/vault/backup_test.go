@@ -522,6 +522,42 @@ func TestAcceptInPlace(t *testing.T) {
 	}
 }
 
+// A log that was changed before the line from which an opening reads it keeps
+// nobody from the vault; that the vault is kept and the log begins anew is
+// accepted all the same, and until then there is no backup.
+func TestAcceptWithALogThatWasChangedEarly(t *testing.T) {
+	t.Parallel()
+	v, cfg := full(t)
+	put(t, v, "two", "2")
+	must(t, v.Close())
+	path := filepath.Join(v.logDir(), "00000001.jsonl")
+	lines := bytes.SplitAfter(read(t, path), []byte("\n"))
+	lines[2] = bytes.Replace(lines[2], []byte(`"uid":1000`), []byte(`"uid":1001`), 1)
+	write(t, path, bytes.Join(lines, nil))
+	x := open(t, cfg)
+	g := mustSnapshot(t, x).Generation()
+	b, err := x.Backup(t.Context(), operatorAsked, secret.Value{})
+	must(t, err)
+	wantCode(t, b.Write(t.Context(), io.Discard), api.VaultUnavailable, "line 4", fmt.Sprintf("aivault restore --accept %d", g))
+	b.Close()
+	out, err := x.Accept(t.Context(), operatorAsked, g, keysource.Material{})
+	must(t, err)
+	if out.From != g || !out.Reset || out.MovedLog == "" || !exists(x.path(out.MovedLog)) {
+		t.Errorf("accepted %+v", out)
+	}
+	wantValue(t, x, "two", "2") // who had it open goes on
+	y := wantWhole(t, cfg, keysource.Material{})
+	wantValue(t, y, "two", "2")
+	if all := events(t, y); all[0] != audit.VaultRestored {
+		t.Errorf("log = %v", all)
+	}
+	backUp(t, y, "")
+	out, err = y.Accept(t.Context(), operatorAsked, g+1, keysource.Material{})
+	if err != nil || out.Reset || out.Notice == "" {
+		t.Errorf("again: %+v, %v", out, err)
+	}
+}
+
 // While changes and records go on, each backup is one generation with a log
 // that holds together.
 func TestBackupWhileInUse(t *testing.T) {

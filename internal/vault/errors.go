@@ -3,10 +3,10 @@ package vault
 import (
 	"errors"
 	"io/fs"
-	"strconv"
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 )
 
@@ -14,20 +14,16 @@ func errLocked() *api.Error {
 	return api.Errorf(api.VaultLocked, "vault is locked").WithHint("aivault unlock")
 }
 
-// hintLogLost is for a log that is missing or broken; forGeneration says which
-// GENERATION.
-const hintLogLost = "put the log back, or a backup: aivault restore FILE; or accept vault.aiv without it: aivault restore --accept GENERATION"
-
 // hintDamaged is for a document that nobody can read.
 const hintDamaged = "aivault restore FILE puts a backup of it back"
 
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
 	var e *api.Error
-	if !errors.As(err, &e) || e.Hint != hintLogLost {
+	if !errors.As(err, &e) || e.Hint != audit.LogLost {
 		return err
 	}
-	return e.WithHint("%s", strings.Replace(e.Hint, "GENERATION", strconv.FormatUint(h.Generation, 10), 1))
+	return e.WithHint("%s", audit.ForGeneration(e.Hint, h.Generation))
 }
 
 func (v *Vault) errLost() *api.Error {

@@ -39,21 +39,10 @@ func (v *Vault) Lock(ctx context.Context, who *audit.Caller) error {
 		}
 		err = v.record(ctx, h, audit.Record{Event: audit.VaultLocked, Caller: who})
 		if err == nil {
-			v.signLast()
+			v.signNow() // before its key goes
 		}
 		return err
 	})
-}
-
-// signLast signs the log before its key goes. What cannot be signed stays in
-// the log unsigned until the vault is open again.
-func (v *Vault) signLast() {
-	v.logMu.Lock()
-	log := v.log
-	v.logMu.Unlock()
-	if log != nil {
-		_ = log.Checkpoint()
-	}
 }
 
 func (v *Vault) record(ctx context.Context, h header, r audit.Record) error {

@@ -100,7 +100,7 @@ func (v *Vault) openLog(vaultID string) (*audit.Log, error) {
 	log, err := audit.Open(v.logConfig(vaultID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, api.Errorf(api.VaultUnavailable, "vault %s: its audit log %s is missing", v.cfg.Dir, v.logDir()).
-			WithHint(hintLogLost)
+			WithHint(audit.LogLost)
 	}
 	if err != nil {
 		return nil, v.errLog(err)
@@ -140,7 +140,7 @@ func (v *Vault) errLog(err error) error {
 	var chain *audit.ChainError
 	if errors.As(err, &chain) || errors.Is(err, syscall.ENOTDIR) {
 		return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).
-			WithHint(hintLogLost)
+			WithHint(audit.LogLost)
 	}
 	return v.unavailable("its audit log:", err)
 }
@@ -161,6 +161,7 @@ func (v *Vault) startLog(log *audit.Log, s *Snapshot) (from checkedLog, signed a
 	if newest != nil {
 		signed = newest.Head
 	}
+	s.unsigned = newest == nil
 	if v.checked.hash == s.hash {
 		return v.checked, signed, nil
 	}

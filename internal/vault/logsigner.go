@@ -89,6 +89,26 @@ func (v *Vault) signWith(s *Snapshot) error {
 	return nil
 }
 
+// signAnew signs a log that nothing of the vault's key signs any more, without
+// waiting for the next record. It is left to the process that tends the log:
+// whoever only looks changes nothing.
+func (v *Vault) signAnew(s *Snapshot) {
+	if s.unsigned && v.cfg.AuditTend {
+		v.signNow()
+	}
+}
+
+// signNow signs the log as far as it is written. What cannot be signed stays in
+// the log unsigned, until the next who can signs over it.
+func (v *Vault) signNow() {
+	v.logMu.Lock()
+	log := v.log
+	v.logMu.Unlock()
+	if log != nil {
+		_ = log.Checkpoint()
+	}
+}
+
 // dropSigner takes the key away from the log.
 func (v *Vault) dropSigner() {
 	v.logMu.Lock()

@@ -60,6 +60,32 @@ func TestLogIsSigned(t *testing.T) {
 	}
 }
 
+// Where the checkpoints were moved away, the daemon signs the log when it opens
+// the vault; whoever only looks does not.
+func TestLogIsSignedAnew(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	put(t, v, "a", "1")
+	key := v.AuditStatus(t.Context()).Key
+	must(t, v.Close())
+	checkpoints := filepath.Join(v.logDir(), "checkpoints")
+	must(t, os.Remove(checkpoints))
+	must(t, os.Remove(filepath.Join(v.logDir(), "key.pub")))
+	x := open(t, cfg)
+	mustSnapshot(t, x)
+	must(t, x.Close())
+	if exists(checkpoints) {
+		t.Error("a look signs the log")
+	}
+	cfg.AuditTend = true
+	d := open(t, cfg)
+	mustSnapshot(t, d)
+	r, err := audit.Verify(audit.VerifyConfig{Dir: v.logDir(), Key: key})
+	if err != nil || r.Problem != nil || r.Checkpoints == 0 || r.AfterCheckpoint != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 // A log cut off behind the vault's last change is refused while the
 // checkpoints are there that the vault's key signed, and only for these.
 func TestLogCutOffBelowWhatIsSigned(t *testing.T) {

@@ -59,6 +59,7 @@ func (v *Vault) reopen(ctx context.Context, held bool) (*Snapshot, error) {
 			}
 			v.current.Store(s)
 			v.tidy(ctx, s, held)
+			v.signAnew(s)
 			return s, nil
 		}
 		// Another process may have replaced document and key between our two

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,16 +10,38 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/keysource"
 )
 
-// powerConfig closes a part of the log after a few records.
+// powerVault closes a part of the log after a few records.
 func powerVault(root string) *Vault {
 	v := New(victimConfig(root))
 	v.segmentSize = 4 << 10
 	return v
+}
+
+// tendedVault is powerVault as the daemon has it: closed parts of the log are
+// compressed, and those that are older than it keeps removed.
+func tendedVault(root string, keep time.Duration) *Vault {
+	v := powerVault(root)
+	v.cfg.AuditTend, v.cfg.AuditRetain = true, keep
+	v.cfg.AuditFailed = func(err error) { fmt.Fprintln(os.Stderr, "the log is not tended:", err) }
+	return v
+}
+
+// tended waits until the log's first part is compressed, or removed.
+func tended(root string, removed bool) error {
+	first := filepath.Join(root, "vault", "audit", "00000001.jsonl")
+	for range 6000 {
+		if !exists(first) && exists(first+".gz") != removed {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the log's first part is not tended")
 }
 
 // runPowerVictim changes a vault, makes calls, rotates key and log, and says
@@ -26,7 +49,7 @@ func powerVault(root string) *Vault {
 // synced.
 func runPowerVictim(root string) error {
 	ctx := context.Background()
-	v := powerVault(root)
+	v := tendedVault(root, 0)
 	secrets, synced := 0, uint64(0)
 	said := func() { fmt.Printf("%d %d\n", secrets, synced) }
 	if err := v.Init(ctx, who, keysource.Request{Provider: keysource.File}); err != nil {
@@ -60,10 +83,12 @@ func runPowerVictim(root string) error {
 		func() error { _, err := v.Unlock(ctx, who, keysource.Material{}, 0); return err },
 		put,
 		func() error { return calls(9) },
+		func() error { return tended(root, false) },
 		func() error { return v.Close() },
-		func() error { v = powerVault(root); return nil },
+		func() error { v = tendedVault(root, time.Nanosecond); return nil },
 		put,
-		func() error { return calls(3) },
+		func() error { return calls(12) }, // closes a part, which wakes who removes
+		func() error { return tended(root, true) },
 		func() error { return v.Close() },
 	} {
 		if err := step(); err != nil {

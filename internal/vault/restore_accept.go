@@ -13,7 +13,8 @@ import (
 
 // Accept makes the document in place the next generation, where the log says
 // that it is not the last one, or where the log is missing, too short or
-// broken. accept is the document's own generation.
+// broken, be it before the line from which an opening reads it. accept is the
+// document's own generation.
 //
 // The log is kept where it is whole, and else moved aside: then a new one
 // begins with a record that says so.
@@ -27,7 +28,7 @@ func (v *Vault) Accept(ctx context.Context, rec audit.Record, accept uint64, m k
 		return out, err
 	}
 	defer lock.Release()
-	if _, err := v.Snapshot(ctx); err == nil {
+	if _, err := v.Snapshot(ctx); err == nil && v.verifyLog(h.ID) == nil {
 		return nothingToAccept(accept), nil
 	}
 	keys, err := v.keysToAccept(ctx, rec.Caller, h, accept, m)
@@ -94,7 +95,7 @@ func (v *Vault) accept(ctx context.Context, rec audit.Record, generation uint64,
 	if err != nil {
 		return Restored{}, err
 	}
-	if p.open != nil {
+	if p.open != nil && p.log.whole() {
 		return nothingToAccept(generation), nil
 	}
 	st, err := v.stateInPlace(&p, keys)

@@ -174,15 +174,12 @@ func (v *Vault) replaceAll(s *staged, doc []byte, keys *keyring) (movedLog strin
 	return movedLog, nil
 }
 
-// finishRestore puts in place what restoringName holds. It can be interrupted
-// anywhere and begun again. vault.lock is held.
+// finishRestore puts in place what restoringName holds, which was checked. It
+// can be interrupted anywhere and begun again. vault.lock is held.
 func (v *Vault) finishRestore() (movedLog string, err error) {
 	dir := v.path(restoringName)
 	if !exists(dir) {
 		return "", nil
-	}
-	if err := durable.CheckPrivate(dir); err != nil {
-		return "", v.unavailable("a restore that was not finished:", err)
 	}
 	if movedLog, err = v.finishLog(filepath.Join(dir, "audit")); err != nil {
 		return "", v.unavailable("a restore cannot be finished:", err)
@@ -267,6 +264,12 @@ func (v *Vault) takeUp(held bool) error {
 			return v.unavailable("a restore is under way:", errors.Join(err, errBusy))
 		}
 		defer lock.Release()
+		if !exists(v.path(restoringName)) {
+			return nil // another finished it meanwhile
+		}
+	}
+	if err := v.checkRestoring(); err != nil {
+		return v.unavailable("a restore cannot be finished:", err)
 	}
 	_, err := v.finishRestore()
 	return err
