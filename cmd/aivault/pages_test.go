@@ -32,7 +32,7 @@ import (
 //   - A command succeeds, unless a comment at its end says "exit N".
 //   - What a person would type comes from a file on standard input.
 //   - A block without a language that follows is what the commands print.
-//   - make is asked for a target of the Makefile and not run: CI does that.
+//   - make is asked for a target of the Makefile and not run: CI runs what these run.
 
 // preparations is what the examples of the reference take for granted, by
 // section. The reference itself shows what each line here does.

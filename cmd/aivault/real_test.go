@@ -10,25 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"moldable.sh/aivault/internal/standin"
 )
-
-// devOnce is the development build of both programs, made once.
-var devOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "avbin") // for as long as the tests run; it lies where such things do
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "build", "-tags", "aivault_dev", "-o", dir+"/", "moldable.sh/aivault/cmd/aivault", "moldable.sh/aivault/cmd/aivaultd").CombinedOutput()
-	if err != nil {
-		os.Stderr.Write(out)
-	}
-	return dir, err
-})
 
 // A real aivault: a daemon in a process of its own, in front of an upstream of
 // the test's.
@@ -47,11 +33,8 @@ const realKey = "sk-real-0123456789abcdef"
 // startReal starts a daemon with one secret, OPENAI_API_KEY.
 func startReal(t *testing.T, upstream http.Handler) *real {
 	t.Helper()
-	bins, err := devOnce()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &real{t: t, bins: bins}
+	r := &real{t: t, bins: filepath.Join(build(t), "dev")}
+	var err error
 	if r.up, err = standin.Start(upstream, "api.openai.com"); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -77,21 +78,34 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// build makes both programs in both builds, once.
+// programs are both programs in both builds; TestMain removes them.
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// build makes them when they are first asked for. The directories release and
+// dev are in the one that it returns.
 func build(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	for name, tags := range map[string]string{"release": "", "dev": "aivault_dev"} {
-		out := filepath.Join(dir, name)
-		if err := os.Mkdir(out, 0o755); err != nil {
-			t.Fatal(err)
+	p := &programs
+	p.once.Do(func() {
+		if p.dir, p.err = os.MkdirTemp("", "avbin"); p.err != nil {
+			return
 		}
-		cmd := exec.Command("go", "build", "-tags", tags, "-o", out+"/", "moldable.sh/aivault/cmd/aivault", "moldable.sh/aivault/cmd/aivaultd")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", name, err, text)
+		for name, tags := range map[string]string{"release": "", "dev": "aivault_dev"} {
+			cmd := exec.Command("go", "build", "-tags", tags, "-o", filepath.Join(p.dir, name)+"/", "moldable.sh/aivault/cmd/aivault", "moldable.sh/aivault/cmd/aivaultd")
+			if text, err := cmd.CombinedOutput(); err != nil {
+				p.err = fmt.Errorf("build %s: %w\n%s", name, err, text)
+				return
+			}
 		}
+	})
+	if p.err != nil {
+		t.Fatal(p.err)
 	}
-	return dir
+	return p.dir
 }
 
 type apiKey struct{}

@@ -20,10 +20,14 @@ import (
 )
 
 // The long form of TestMemoryIsFlat: a GiB, three times at once.
-func TestSystemMemoryIsFlat(t *testing.T) { flatMemory(t, 1<<30, 3) }
+func TestSystemMemoryIsFlat(t *testing.T) {
+	t.Parallel()
+	flatMemory(t, 1<<30, 3)
+}
 
 // A minute after its last call a daemon is small.
 func TestSystemIdleDaemonIsSmall(t *testing.T) {
+	t.Parallel() // it waits
 	flat := startReal(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		fmt.Fprint(w, "{}")

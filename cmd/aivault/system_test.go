@@ -77,7 +77,7 @@ func newMachine(t *testing.T) *machine {
 	})
 
 	m.bins = build(t)
-	// The agent runs them too, from the test's own directory.
+	// The agent runs them too, from where temporary files lie.
 	for dir := m.bins; dir != "/" && dir != "/tmp"; dir = filepath.Dir(dir) {
 		must(t, os.Chmod(dir, 0o755))
 	}

@@ -18,7 +18,7 @@ import (
 	"moldable.sh/aivault/internal/attack"
 )
 
-//go:generate go test -run ^TestAttacks$ -timeout 10m -update
+//go:generate env AIVAULT_TEST_FULL=1 go test -run ^TestAttacks$ -timeout 10m -update
 
 var update = flag.Bool("update", false, "write docs/security/attacks.md from a run of the table")
 
