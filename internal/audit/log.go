@@ -64,6 +64,8 @@ type Log struct {
 	syncFail atomic.Bool // written under syncMu
 	fsync    func(*os.File) error
 
+	signFor time.Duration // that Close waits for the lock
+
 	life       context.Context // ends when the log is closed
 	stop       context.CancelFunc
 	tender     sync.WaitGroup
@@ -132,7 +134,7 @@ func Open(cfg Config) (*Log, error) {
 		path:  f.Name(),
 		id:    id,
 		tail:  chain{file: current},
-		fsync: (*os.File).Sync,
+		fsync: (*os.File).Sync, signFor: signTimeout,
 
 		signDelay: signDelay,
 	}

@@ -477,6 +477,9 @@ func TestSyncFails(t *testing.T) {
 }
 
 func TestSyncedInTime(t *testing.T) {
+	if syncDelay > 50*time.Millisecond {
+		t.Errorf("records wait for %v to be synced, the promise is 50 ms", syncDelay)
+	}
 	cfg := config(t)
 	l := create(t, cfg)
 	synced := make(chan time.Time, 100)
@@ -489,8 +492,8 @@ func TestSyncedInTime(t *testing.T) {
 		add(t, l, 1, 5)
 		select {
 		case at := <-synced:
-			// 50 ms is the promise; the margin is for a busy machine.
-			if took := at.Sub(start); took > 500*time.Millisecond {
+			// The margin is for a busy machine.
+			if took := at.Sub(start); took > 3*time.Second {
 				t.Errorf("on disk after %v", took)
 			}
 		case <-time.After(5 * time.Second):

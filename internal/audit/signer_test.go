@@ -215,6 +215,29 @@ func TestSignedAtClose(t *testing.T) {
 	}
 }
 
+// One that closes while another writes without end leaves the signing to that
+// one: its own work is done, and did not fail.
+func TestWhoClosesDoesNotWaitForOthers(t *testing.T) {
+	cfg := config(t)
+	l, other := create(t, cfg), open(t, cfg)
+	l.SetSigner(testKey(1))
+	add(t, l, 1, 4)
+	if err := other.lock.Lock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.signFor = time.Millisecond
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := other.lock.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	other.SetSigner(testKey(1))
+	if err := other.Checkpoint(); err != nil || other.Signed() != 4 {
+		t.Errorf("signed up to %d, %v", other.Signed(), err)
+	}
+}
+
 // Two processes and what was appended without a key: one order, one chain.
 func TestSignersTakeTurns(t *testing.T) {
 	cfg := config(t)
