@@ -49,6 +49,47 @@ func scrubbed(t testing.TB, set *Set, events bool, parts ...[]byte) (string, int
 	return string(out), r.Redactions()
 }
 
+// farOff is more than the end of a text is looked at byte by byte.
+var farOff = strings.Repeat("|", 7<<10)
+
+// scrubbedFarOff is what comes out of a text that is read at once, far from
+// where the stream ends: only the index of windows can find anything there. It
+// is tried at each offset from the looks.
+func scrubbedFarOff(t testing.TB, set *Set, events bool, text string) (string, int) {
+	t.Helper()
+	var first string
+	var count int
+	for offset := range stride {
+		source := strings.NewReader(farOff[:offset] + text + farOff)
+		r := set.Reader(source)
+		if events {
+			r = set.Events(source)
+		}
+		buf := make([]byte, offset+len(text)+len(farOff)+roomAtLeast)
+		var out []byte
+		for {
+			n, err := r.Read(buf)
+			out = append(out, buf[:n]...)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := strings.TrimSuffix(strings.TrimPrefix(string(out), farOff[:offset]), farOff)
+		if len(got) > len(out)-offset-len(farOff) {
+			t.Fatalf("%q becomes %q", text, got)
+		}
+		if offset == 0 {
+			first, count = got, r.Redactions()
+		} else if got != first || r.Redactions() != count {
+			t.Fatalf("%q behind %d bytes:\n got %q (%d)\nwant %q (%d)", text, offset, got, r.Redactions(), first, count)
+		}
+	}
+	return first, count
+}
+
 // Every encoding, cut into lines of data at every offset of it, and into a
 // line for each byte; then the whole split at every offset.
 func TestEveryEncodingOverLinesOfData(t *testing.T) {
@@ -73,6 +114,9 @@ func TestEveryEncodingOverLinesOfData(t *testing.T) {
 				got, n := scrubbed(t, set, true, []byte(text))
 				if n == 0 || leaks(joined(got, ""), v) || leaks(got, v) {
 					t.Fatalf("%s of %q: %q becomes %q", e.name, v, text, got)
+				}
+				if far, k := scrubbedFarOff(t, set, true, text); far != got || k != n {
+					t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, got, n)
 				}
 				if want := strings.Count(text, "\n\n"); strings.Count(got, "\n\n") != want || i == 0 && !strings.HasPrefix(got, "id: 7\ndata: ") {
 					t.Fatalf("%s of %q: %q becomes %q, which is other events", e.name, v, text, got)
@@ -247,6 +291,12 @@ func FuzzEcho(f *testing.F) {
 		got, n := scrubbed(t, set, events, []byte(text))
 		if n == 0 {
 			t.Fatalf("%s of %q in %q: not found", e.name, v, text)
+		}
+		// What follows must not make more of the text's end than it is.
+		ended, n0 := scrubbed(t, set, events, []byte(text+farOff[:maxUnit]))
+		ended = strings.TrimSuffix(ended, farOff[:maxUnit])
+		if far, k := scrubbedFarOff(t, set, events, text); far != ended || k != n0 {
+			t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, ended, n0)
 		}
 		// What stood around it, or takes its place, may spell the value as well.
 		if seen := got; !leaks(string(before)+secret.Redacted+string(after), v) {

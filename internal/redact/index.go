@@ -79,6 +79,8 @@ type index struct {
 	first, zoned [256]bool
 	// Which bytes behind a backslash make no escape that matters.
 	dull [256]bool
+	// Whether a zone may hold the first byte of a four-byte character.
+	zonedLong bool
 
 	windowShift, zoneShift uint
 }
@@ -100,8 +102,8 @@ func newIndex(k keys, values []secret.Value) *index {
 		p.each(v.Expose(), ix.insert)
 	}
 	for c := range ix.dull {
-		if introduces(byte(c)) {
-			continue // it may be what spells the rest
+		if introduces(byte(c)) || endsLine(byte(c)) {
+			continue // it may be what spells the rest, or stand within it
 		}
 		r, _, _, st := decode('\\', []byte{byte(c)}, 0, false)
 		ix.dull[c] = st == none || st == complete && !introduces(byte(r)) && !ix.zoned[r]
@@ -127,6 +129,7 @@ func (ix *index) insert(pattern []byte, l last) {
 	ix.first[pattern[0]] = true
 	for _, c := range pattern[:zoneLen] {
 		ix.zoned[c] = true
+		ix.zonedLong = ix.zonedLong || c >= 0xf0
 	}
 
 	var h uint64
@@ -241,5 +244,6 @@ func (ix *index) wipe() {
 	clear(ix.first[:])
 	clear(ix.zoned[:])
 	clear(ix.dull[:])
+	ix.zonedLong = false
 	ix.keys = keys{}
 }

@@ -89,6 +89,9 @@ func TestEveryEncodingAtEverySplit(t *testing.T) {
 				if leaks(whole, v) {
 					t.Fatalf("%s of %q in %q: %q", e.name, v, text, whole)
 				}
+				if far, k := scrubbedFarOff(t, set, false, text); far != whole || k != count {
+					t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, whole, count)
+				}
 				if i != n%len(around) || seen[echoed] {
 					continue // one of the three is split, no text twice
 				}
