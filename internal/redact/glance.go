@@ -58,7 +58,7 @@ func (ix *index) glanceByte(c byte, next int) (byte, int, verdict) {
 
 // percent looks at what follows a percent sign. %25 is one itself.
 func (ix *index) percent(b []byte, i, nesting int) (byte, int, verdict) {
-	r, st := glanceHex(b, i, 2)
+	r, st := ix.glanceHex(b, i, 2)
 	switch {
 	case st == none:
 		return 0, i, idle
@@ -72,39 +72,23 @@ func (ix *index) percent(b []byte, i, nesting int) (byte, int, verdict) {
 
 // backslash looks at what follows a backslash.
 func (ix *index) backslash(b []byte, i int) (byte, int, verdict) {
-	switch end := i; {
-	case i == len(b) || introduces(b[i]) && b[i] != '\\':
-	case ix.dull[b[i]]:
+	if i == len(b) {
+		return 0, 0, unsure
+	}
+	switch c := b[i]; {
+	case ix.dull[c]:
 		return 0, i, idle
-	case b[i] == '\\':
-		if ix.zoned['\\'] {
-			break
-		}
-		// Each of them stands for a backslash, or for what the last one does,
-		// be it that this is one more body behind a backslash.
-		for end < len(b) && b[end] == '\\' {
-			end++
-		}
-		if end == len(b) {
-			break
-		}
-		if ix.dull[b[end]] {
-			return 0, end, idle
-		}
-		if r, st := glanceHex(b, end+1, 4); b[end] == 'u' && st == complete && (r >= 0x80 || ix.dull[r]) {
-			if _, _, v := ix.glanceRune(r, end); v == idle {
-				return 0, end, idle
-			}
-		}
-	case b[i] == 'u':
-		if r, st := glanceHex(b, i+1, 4); st == complete {
+	case c == '\\':
+		return ix.backslashes(b, i)
+	case c == 'u':
+		if r, st := ix.glanceHex(b, i+1, 4); st == complete {
 			return ix.glanceRune(r, i+5)
 		}
-	case b[i] == 'x':
-		if r, st := glanceHex(b, i+1, 2); st == complete {
+	case c == 'x':
+		if r, st := ix.glanceHex(b, i+1, 2); st == complete {
 			return ix.glanceByte(byte(r), i+3)
 		}
-	default:
+	case !introduces(c):
 		if r, _, next, st := decodeBackslash(b, i, false); st == complete {
 			return ix.glanceByte(byte(r), next)
 		}
@@ -112,20 +96,48 @@ func (ix *index) backslash(b []byte, i int) (byte, int, verdict) {
 	return 0, 0, unsure
 }
 
+// backslashes looks at several in a row. Each stands for a backslash, or for
+// what the last one does, be it that this stands behind a backslash once more.
+func (ix *index) backslashes(b []byte, i int) (byte, int, verdict) {
+	for i < len(b) && b[i] == '\\' {
+		i++
+	}
+	if i == len(b) || ix.zoned['\\'] {
+		return 0, 0, unsure
+	}
+	if ix.dull[b[i]] {
+		return 0, i, idle
+	}
+	if r, st := ix.glanceHex(b, i+1, 4); b[i] == 'u' && st == complete && (r >= 0x80 || ix.dull[r]) {
+		if _, _, v := ix.glanceRune(r, i); v == idle {
+			return 0, i, idle
+		}
+	}
+	return 0, 0, unsure
+}
+
 // ampersand looks at what follows an ampersand. &amp; is one itself.
 func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
-	end := i
+	switch {
+	case i+2 > len(b) || introduces(b[i]) || endsLine(b[i]):
+		return 0, 0, unsure
+	case b[i] == '#':
+		return ix.glanceNumber(b, i+1)
+	case !isLetter(b[i]):
+		return 0, i, idle
+	case introduces(b[i+1]) || endsLine(b[i+1]):
+		return 0, 0, unsure
+	case !isLetter(b[i+1]) || ix.names[b[i]]>>(b[i+1]&31)&1 == 0:
+		return 0, i, idle // no name begins like this
+	}
+	end := i + 2
 	for end < len(b) && isLetter(b[end]) && end < i+longestName {
 		end++
 	}
-	switch {
-	case end == len(b) || introduces(b[end]) || endsLine(b[end]):
+	if end == len(b) || isLetter(b[end]) || introduces(b[end]) || endsLine(b[end]) {
 		return 0, 0, unsure
-	case end == i && b[i] == '#':
-		return ix.glanceNumber(b, i+1)
-	case end == i:
-		return 0, i, idle
-	case b[end] == ';':
+	}
+	if b[end] == ';' {
 		c, _ := entity(b[i:end])
 		switch {
 		case c == '&' && nesting > 0 && !ix.zoned['&']:
@@ -133,8 +145,6 @@ func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
 		case c != 0:
 			return ix.glanceByte(c, end+1)
 		}
-	case isLetter(b[end]):
-		return 0, 0, unsure
 	}
 	if mayBeBare(b[i:end]) {
 		return 0, 0, unsure
@@ -143,11 +153,8 @@ func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
 }
 
 // mayBeBare says whether name may begin with one that HTML understands without
-// a semicolon.
+// a semicolon. It is of two letters or more.
 func mayBeBare(name []byte) bool {
-	if len(name) < 2 {
-		return false
-	}
 	switch second := name[1] | 0x20; name[0] | 0x20 {
 	case 'a':
 		return second == 'm'
@@ -170,20 +177,23 @@ func (ix *index) glanceNumber(b []byte, i int) (byte, int, verdict) {
 
 // glanceHex reads n digits. Of fewer it says that there is no escape, unless
 // what stands in their place may be read as a digit.
-func glanceHex(b []byte, i, n int) (r rune, st status) {
+func (ix *index) glanceHex(b []byte, i, n int) (r rune, st status) {
 	if i+n > len(b) {
 		return 0, truncated
 	}
+	marks := byte(digitMark)
 	for _, c := range b[i : i+n] {
-		d, ok := hexDigit(c)
-		switch {
-		case ok:
-			r = r<<4 | d
-		case introduces(c) || endsLine(c):
+		d := ix.digits[c]
+		marks &= d
+		r = r<<4 | rune(d&^digitMark)
+	}
+	if marks != 0 {
+		return r, complete
+	}
+	for _, c := range b[i : i+n] {
+		if introduces(c) || endsLine(c) {
 			return 0, truncated
-		default:
-			return 0, none
 		}
 	}
-	return r, complete
+	return 0, none
 }

@@ -51,12 +51,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func stream(t testing.TB, s *Set, parts ...[]byte) (string, int) {
 	t.Helper()
-	r := s.Reader(&pieces{p: slices.Clone(parts)})
-	out, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out), r.Redactions()
+	return scrubbed(t, s, false, slices.Clone(parts)...)
 }
 
 // Every encoding of every shape, in text that touches it, split at every

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"math/bits"
 	"slices"
 
 	"moldable.sh/aivault/internal/secret"
@@ -176,104 +175,58 @@ func nextWindow(ix *index, b []byte) int {
 // a window that begins there; for one of the others, a window that ends there
 // and is raw before it.
 func (s *scanner) escapes(b []byte, eof bool) {
-	in := introducers{b: b, events: s.units.events}
-	for k := range in.at {
-		in.at[k] = -1
-	}
 	undecided := len(b)
-	for p := in.from(s.esc); p < len(b); {
+	in := introducers{b: b, events: s.units.events}
+	for p := in.next(s.esc); p < len(b); {
 		next, more := s.escape(b, p, eof)
 		if more {
 			undecided = min(undecided, p)
 		}
-		p = in.from(next)
+		p = in.next(next)
 	}
 	s.esc = undecided
 }
 
-// introducers finds the bytes of b that may be read in more than one way.
-type introducers struct {
-	b      []byte
-	events bool
-	at     [5]int // where the next one of each is, unless that is passed
-}
-
-// from is the first from i on, len(b) if there is none.
-func (in *introducers) from(i int) int {
-	// Where they are many, the next is near.
-	for near := min(i+64, len(in.b)-7); i < near; i += 8 {
-		v := binary.LittleEndian.Uint64(in.b[i:])
-		hits := zeros(v^eachByte*'\\') | zeros(v^eachByte*'%') | zeros(v^eachByte*'&')
-		if in.events {
-			hits |= zeros(v^eachByte*'\n') | zeros(v^eachByte*'\r')
-		}
-		if hits != 0 {
-			return i + bits.TrailingZeros64(hits)/8
-		}
-	}
-	all := "\\%&\r\n"
-	if !in.events {
-		all = all[:3]
-	}
-	first := len(in.b)
-	for k := range len(all) {
-		if in.at[k] < i {
-			in.at[k] = indexFrom(in.b, i, all[k])
-		}
-		first = min(first, in.at[k])
-	}
-	return first
-}
-
-func indexFrom(b []byte, i int, c byte) int {
-	if i < len(b) {
-		if j := bytes.IndexByte(b[i:], c); j >= 0 {
-			return i + j
-		}
-	}
-	return len(b)
-}
-
-// eachByte times a byte is that byte eight times.
-const eachByte = 0x0101010101010101
-
-// zeros has the highest bit set of the lowest of v's bytes that is zero, and
-// none set of those below.
-func zeros(v uint64) uint64 { return (v - eachByte) &^ v & (eachByte << 7) }
-
-// escape looks up the windows around the introducer at p. The next one to look
-// at is not before next; more says that the text ends too early to tell all
-// windows.
+// escape looks up the windows around the introducer at p. None need be looked
+// up for those before next; more says that the text ends too early to tell all
+// of its windows.
 func (s *scanner) escape(b []byte, p int, eof bool) (next int, more bool) {
-	next = p + 1
 	if endsLine(b[p]) {
 		if !s.breaks(b, p, eof) {
-			return next, false
+			return p + 1, false
 		}
-	} else {
-		switch c, behind, v := s.ix.glance(b, p); v {
-		case idle:
-			return behind, false
-		case single:
-			if hit, ok := s.ahead(b, c, behind); ok {
-				s.follows(b, p, eof, s.behind(b, p, c), hit)
-				return next, false
-			}
+		return p + 1, s.readings(b, p, eof)
+	}
+	switch c, behind, v := s.ix.glance(b, p); v {
+	case idle:
+		return behind, false
+	case single:
+		if hit, ok := s.ahead(b, c, behind); ok {
+			s.follows(b, p, eof, s.behind(b, p, c), hit)
+			return p + 1, false
 		}
 	}
-	if b[p] == '\\' && !s.ix.zoned['\\'] {
-		end := p
-		for end < len(b) && b[end] == '\\' {
-			end++
-		}
-		if end-manyBackslashes >= p {
-			return end - manyBackslashes + 1, false
-		}
+	if n := s.backslashes(b, p); n >= manyBackslashes {
+		return p + n - manyBackslashes + 1, false
 	}
+	return p + 1, s.readings(b, p, eof)
+}
+
+// backslashes is how many stand at p that no pattern's zone holds.
+func (s *scanner) backslashes(b []byte, p int) int {
+	n := 0
+	for !s.ix.zoned['\\'] && p+n < len(b) && b[p+n] == '\\' {
+		n++
+	}
+	return n
+}
+
+// readings looks up the windows of all readings of the introducer at p.
+func (s *scanner) readings(b []byte, p int, eof bool) (more bool) {
 	us := &s.around
 	us.at(b, p, eof)
 	if us.n == 1 {
-		return next, us.more
+		return us.more
 	}
 	w := window{ix: s.ix, b: b, events: us.events, eof: eof, leaves: maxLeaves, more: us.more, deep: &s.deep}
 	before := false
@@ -286,7 +239,7 @@ func (s *scanner) escape(b []byte, p int, eof bool) (next int, more bool) {
 		w.unit(u, 0, 0)
 	}
 	s.follows(b, p, eof, before, w.hit || w.leaves <= 0)
-	return next, w.more
+	return w.more
 }
 
 // behind says whether the filter knows the window of which c, spelled at p, is
