@@ -118,8 +118,10 @@ func TestEveryEncodingOverLinesOfData(t *testing.T) {
 				if n == 0 || leaks(joined(got, ""), v) || leaks(got, v) {
 					t.Fatalf("%s of %q: %q becomes %q", e.name, v, text, got)
 				}
-				if far, k := scrubbedFarOff(t, set, true, text); far != got || k != n {
-					t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, got, n)
+				if i%5 == 0 { // with each way to end a line in turn
+					if far, k := scrubbedFarOff(t, set, true, text); far != got || k != n {
+						t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, got, n)
+					}
 				}
 				if want := strings.Count(text, "\n\n"); strings.Count(got, "\n\n") != want || i == 0 && !strings.HasPrefix(got, "id: 7\ndata: ") {
 					t.Fatalf("%s of %q: %q becomes %q, which is other events", e.name, v, text, got)
@@ -206,8 +208,8 @@ func TestNoEchoInALargeBody(t *testing.T) {
 	}
 	for _, step := range []int{1 << 20, 4093} {
 		var text io.Reader = &generated{next: next, left: size >> 20}
-		if step < 1<<20 {
-			text = &inSteps{text, step}
+		if step < 1<<20 { // what differs shows sooner
+			text = &inSteps{&generated{next: next, left: max(3, size>>20/8)}, step}
 		}
 		planted = 0
 		r := set.Reader(text)
