@@ -38,16 +38,60 @@ func joined(text, with string) string {
 // scrubbed is what comes out of a text that comes in the parts given.
 func scrubbed(t testing.TB, set *Set, events bool, parts ...[]byte) (string, int) {
 	t.Helper()
-	r := set.Reader(&pieces{p: parts})
-	if events {
-		r = set.Events(&pieces{p: parts})
-	}
-	out, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out), r.Redactions()
+	return drained(t, set, events, &pieces{p: parts}, 4*roomAtLeast)
 }
+
+// drained is what comes out of a text that is read so many bytes at a time: for
+// a short one, enough that no buffer of the Reader's own takes most of the time.
+func drained(t testing.TB, set *Set, events bool, text io.Reader, size int) (string, int) {
+	t.Helper()
+	r := set.Reader(text)
+	if events {
+		r = set.Events(text)
+	}
+	buf, out := make([]byte, size), []byte(nil)
+	for {
+		n, err := r.Read(buf)
+		out = append(out, buf[:n]...)
+		if err == io.EOF {
+			return string(out), r.Redactions()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// scrubbedFarOff is what comes out of a text that is read at once, far from
+// where the stream ends: near its end each position is tried, here the index of
+// windows has to find what there is, at each offset from the looks.
+func scrubbedFarOff(t testing.TB, set *Set, events bool, text string) (string, int) {
+	t.Helper()
+	after := farOff
+	if !events {
+		after = farOff[:2*zoneLen*maxUnit]
+	}
+	var first string
+	var count int
+	for offset := range stride {
+		before := farOff[:offset]
+		out, n := drained(t, set, events, strings.NewReader(before+text+after), offset+len(text)+len(after)+roomAtLeast)
+		got, ok := strings.CutPrefix(out, before)
+		got, too := strings.CutSuffix(got, after)
+		switch {
+		case !ok || !too:
+			t.Fatalf("%q: what stands around it is not the same", text)
+		case offset == 0:
+			first, count = got, n
+		case got != first || n != count:
+			t.Fatalf("%q behind %d bytes:\n got %q (%d)\nwant %q (%d)", text, offset, got, n, first, count)
+		}
+	}
+	return first, count
+}
+
+// farOff is more than the end of a text is looked at position by position.
+var farOff = strings.Repeat("|", zoneLen*maxUnit*(2+maxBreak))
 
 // Every encoding, cut into lines of data at every offset of it, and into a
 // line for each byte; then the whole split at every offset.
@@ -73,6 +117,11 @@ func TestEveryEncodingOverLinesOfData(t *testing.T) {
 				got, n := scrubbed(t, set, true, []byte(text))
 				if n == 0 || leaks(joined(got, ""), v) || leaks(got, v) {
 					t.Fatalf("%s of %q: %q becomes %q", e.name, v, text, got)
+				}
+				if i%5 == 0 { // with each way to end a line in turn
+					if far, k := scrubbedFarOff(t, set, true, text); far != got || k != n {
+						t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, got, n)
+					}
 				}
 				if want := strings.Count(text, "\n\n"); strings.Count(got, "\n\n") != want || i == 0 && !strings.HasPrefix(got, "id: 7\ndata: ") {
 					t.Fatalf("%s of %q: %q becomes %q, which is other events", e.name, v, text, got)
@@ -159,8 +208,8 @@ func TestNoEchoInALargeBody(t *testing.T) {
 	}
 	for _, step := range []int{1 << 20, 4093} {
 		var text io.Reader = &generated{next: next, left: size >> 20}
-		if step < 1<<20 {
-			text = &inSteps{text, step}
+		if step < 1<<20 { // what differs shows sooner
+			text = &inSteps{&generated{next: next, left: max(3, size>>20/8)}, step}
 		}
 		planted = 0
 		r := set.Reader(text)
@@ -247,6 +296,13 @@ func FuzzEcho(f *testing.F) {
 		got, n := scrubbed(t, set, events, []byte(text))
 		if n == 0 {
 			t.Fatalf("%s of %q in %q: not found", e.name, v, text)
+		}
+		if !strings.Contains(v, "|") {
+			after := farOff[:maxUnit] // of a text that goes on, more may belong to a match
+			ended, n := scrubbed(t, set, events, []byte(text+after))
+			if far, k := scrubbedFarOff(t, set, events, text); far+after != ended || k != n {
+				t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far+after, k, ended, n)
+			}
 		}
 		// What stood around it, or takes its place, may spell the value as well.
 		if seen := got; !leaks(string(before)+secret.Redacted+string(after), v) {

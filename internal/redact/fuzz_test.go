@@ -118,6 +118,13 @@ func FuzzStream(f *testing.F) {
 		if got, n := set.String(string(text)); !events && (got != want || n != count) {
 			t.Fatalf("%q, %q in %q:\n got %q (%d)\nwant %q (%d)", v, w, text, got, n, want, count)
 		}
+		if !strings.Contains(v+w, "|") {
+			after := farOff[:maxUnit]
+			ended, n := oracle(string(text)+after, events, v, w)
+			if far, k := scrubbedFarOff(t, set, events, string(text)); far+after != ended || k != n {
+				t.Fatalf("%q, %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", v, w, text, far+after, k, ended, n)
+			}
+		}
 		rng := rand.New(rand.NewPCG(seed, 1))
 		for range 4 {
 			var parts [][]byte

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"math/bits"
+	"strings"
 
 	"moldable.sh/aivault/internal/secret"
 )
@@ -60,6 +61,8 @@ const (
 	endBits = endUsed<<1 - 1
 )
 
+const digitMark = 1 << 4
+
 // index finds patterns by keyed fingerprints.
 //
 // windows and zones are Bloom filters with one bit an entry: the windows of a
@@ -79,6 +82,12 @@ type index struct {
 	first, zoned [256]bool
 	// Which bytes behind a backslash make no escape that matters.
 	dull [256]bool
+	// The second letters of the names in HTML that begin with a byte.
+	names [256]uint32
+	// What a hexadecimal digit counts, and digitMark; 0 for other bytes.
+	digits [256]byte
+	// Whether a zone may hold the first byte of a four-byte character.
+	zonedLong bool
 
 	windowShift, zoneShift uint
 }
@@ -99,9 +108,17 @@ func newIndex(k keys, values []secret.Value) *index {
 	for _, v := range values {
 		p.each(v.Expose(), ix.insert)
 	}
+	for _, name := range strings.Fields(entityNames) {
+		ix.names[name[0]] |= 1 << (name[1] & 31)
+	}
+	for c := range ix.digits {
+		if d, ok := hexDigit(byte(c)); ok {
+			ix.digits[c] = byte(d) | digitMark
+		}
+	}
 	for c := range ix.dull {
-		if introduces(byte(c)) {
-			continue // it may be what spells the rest
+		if introduces(byte(c)) || endsLine(byte(c)) {
+			continue // it may be what spells the rest, or stand within it
 		}
 		r, _, _, st := decode('\\', []byte{byte(c)}, 0, false)
 		ix.dull[c] = st == none || st == complete && !introduces(byte(r)) && !ix.zoned[r]
@@ -127,6 +144,7 @@ func (ix *index) insert(pattern []byte, l last) {
 	ix.first[pattern[0]] = true
 	for _, c := range pattern[:zoneLen] {
 		ix.zoned[c] = true
+		ix.zonedLong = ix.zonedLong || c >= 0xf0
 	}
 
 	var h uint64
@@ -241,5 +259,6 @@ func (ix *index) wipe() {
 	clear(ix.first[:])
 	clear(ix.zoned[:])
 	clear(ix.dull[:])
+	ix.zonedLong = false
 	ix.keys = keys{}
 }

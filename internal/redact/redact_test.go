@@ -51,12 +51,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 
 func stream(t testing.TB, s *Set, parts ...[]byte) (string, int) {
 	t.Helper()
-	r := s.Reader(&pieces{p: slices.Clone(parts)})
-	out, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out), r.Redactions()
+	return scrubbed(t, s, false, slices.Clone(parts)...)
 }
 
 // Every encoding of every shape, in text that touches it, split at every
@@ -88,6 +83,9 @@ func TestEveryEncodingAtEverySplit(t *testing.T) {
 				}
 				if leaks(whole, v) {
 					t.Fatalf("%s of %q in %q: %q", e.name, v, text, whole)
+				}
+				if far, k := scrubbedFarOff(t, set, false, text); far != whole || k != count {
+					t.Fatalf("%s of %q in %q, far from the end:\n got %q (%d)\nwant %q (%d)", e.name, v, text, far, k, whole, count)
 				}
 				if i != n%len(around) || seen[echoed] {
 					continue // one of the three is split, no text twice

@@ -15,7 +15,7 @@ import (
 const maxLeaves = 16
 
 // manyBackslashes are more than any escape's spelling takes.
-const manyBackslashes = 0x5c5c5c5c5c5c5c5c
+const manyBackslashes = 8
 
 type span struct{ start, end int }
 
@@ -31,6 +31,7 @@ type scanner struct {
 
 	units  units // of the walk
 	around units // of the escape that is looked at
+	deep   [windowLen]units
 	walk   walk
 	spare  []walk // finished, for their memory
 }
@@ -175,86 +176,125 @@ func nextWindow(ix *index, b []byte) int {
 // and is raw before it.
 func (s *scanner) escapes(b []byte, eof bool) {
 	undecided := len(b)
-	var at [5]int
-	introducers := s.introducers()
-	for i := range len(introducers) {
-		at[i] = indexFrom(b, s.esc, introducers[i])
-	}
-	for {
-		k := 0
-		for i := range len(introducers) {
-			if at[i] < at[k] {
-				k = i
-			}
-		}
-		p := at[k]
-		if p == len(b) {
-			break
-		}
-		if more := s.escape(b, p, eof); more {
+	in := introducers{b: b, events: s.units.events}
+	for p := in.next(s.esc); p < len(b); {
+		next, more := s.escape(b, p, eof)
+		if more {
 			undecided = min(undecided, p)
 		}
-		at[k] = indexFrom(b, p+1, introducers[k])
+		p = in.next(next)
 	}
 	s.esc = undecided
 }
 
-// introducers are the bytes that escapes looks for.
-func (s *scanner) introducers() string {
-	if s.units.events {
-		return "\\%&\r\n"
+// escape looks up the windows around the introducer at p. None need be looked
+// up for those before next; more says that the text ends too early to tell all
+// of its windows.
+func (s *scanner) escape(b []byte, p int, eof bool) (next int, more bool) {
+	if endsLine(b[p]) {
+		if !s.breaks(b, p, eof) {
+			return p + 1, false
+		}
+		return p + 1, s.readings(b, p, eof)
 	}
-	return "\\%&"
+	switch c, behind, v := s.ix.glance(b, p); v {
+	case idle:
+		return behind, false
+	case single:
+		if hit, ok := s.ahead(b, c, behind); ok {
+			s.follows(b, p, eof, s.behind(b, p, c), hit)
+			return p + 1, false
+		}
+	}
+	if n := s.backslashes(b, p); n >= manyBackslashes {
+		return p + n - manyBackslashes + 1, false
+	}
+	return p + 1, s.readings(b, p, eof)
 }
 
-func indexFrom(b []byte, i int, c byte) int {
-	if j := bytes.IndexByte(b[i:], c); j >= 0 {
-		return i + j
+// backslashes is how many stand at p that no pattern's zone holds.
+func (s *scanner) backslashes(b []byte, p int) int {
+	n := 0
+	for !s.ix.zoned['\\'] && p+n < len(b) && b[p+n] == '\\' {
+		n++
 	}
-	return len(b)
+	return n
 }
 
-// escape looks up the windows around the introducer at p. more says that the
-// text ends too early to tell all of them.
-func (s *scanner) escape(b []byte, p int, eof bool) (more bool) {
-	if p+1 < len(b) && b[p] == '\\' && s.ix.dull[b[p+1]] {
-		return false
-	}
-	if b[p] == '\\' && !s.ix.zoned['\\'] && p+8 <= len(b) && binary.LittleEndian.Uint64(b[p:]) == manyBackslashes {
-		return false // however many of them one escape takes
-	}
-	if endsLine(b[p]) && !s.breaks(b, p, eof) {
-		return false
-	}
+// readings looks up the windows of all readings of the introducer at p.
+func (s *scanner) readings(b []byte, p int, eof bool) (more bool) {
 	us := &s.around
 	us.at(b, p, eof)
 	if us.n == 1 {
 		return us.more
 	}
-	w := window{ix: s.ix, b: b, events: us.events, eof: eof, leaves: maxLeaves, more: us.more}
+	w := window{ix: s.ix, b: b, events: us.events, eof: eof, leaves: maxLeaves, more: us.more, deep: &s.deep}
 	before := false
 	for i := 1; i < us.n; i++ { // 0 is the literal reading
 		u := &us.u[i]
 		if !s.ix.zoned[u.b[0]] {
 			continue
 		}
-		if p >= windowLen-1 {
-			v := uint64(binary.LittleEndian.Uint32(b[p-windowLen+1:])) | uint64(u.b[0])<<(8*(windowLen-1))
-			before = before || s.ix.hasWindow(v)
-		}
+		before = before || s.behind(b, p, u.b[0])
 		w.unit(u, 0, 0)
 	}
+	s.follows(b, p, eof, before, w.hit || w.leaves <= 0)
+	return w.more
+}
+
+// behind says whether the filter knows the window of which c, spelled at p, is
+// the last byte.
+func (s *scanner) behind(b []byte, p int, c byte) bool {
+	if p < windowLen-1 {
+		return false
+	}
+	v := uint64(binary.LittleEndian.Uint32(b[p-windowLen+1:]))
+	return s.ix.hasWindow(v | uint64(c)<<(8*(windowLen-1)))
+}
+
+// ahead looks up the window of which c is the first byte, and which goes on at
+// next. It is not ok where a glance is not enough.
+func (s *scanner) ahead(b []byte, c byte, next int) (hit, ok bool) {
+	v := uint64(c)
+	for n := 1; n < windowLen; n++ {
+		if next == len(b) {
+			return false, false
+		}
+		c = b[next]
+		zoned := s.ix.zoned[c]
+		if special(c, s.units.events) {
+			if zoned || endsLine(c) {
+				return false, false
+			}
+			var told verdict
+			if c, next, told = s.ix.glance(b, next); told == unsure {
+				return false, false
+			}
+			zoned = told == single
+		} else {
+			next++
+		}
+		if !zoned {
+			return false, true
+		}
+		v |= uint64(c) << (8 * n)
+	}
+	return s.ix.hasWindow(v), true
+}
+
+// follows follows the text from each start for which the escape at p is in the
+// window before it, or begins it.
+func (s *scanner) follows(b []byte, p int, eof, before, begins bool) {
 	if before {
 		for o := range stride {
 			s.follow(b, p-windowLen+1-o, eof)
 		}
 	}
-	if w.hit || w.leaves <= 0 {
+	if begins {
 		for o := range stride {
 			s.follow(b, p-o, eof)
 		}
 	}
-	return w.more
 }
 
 // ending finds the first byte of the end of b that may begin a match of which

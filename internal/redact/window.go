@@ -9,6 +9,7 @@ type window struct {
 	leaves int // that may still be looked up
 	hit    bool
 	more   bool
+	deep   *[windowLen]units // for the readings of its bytes
 }
 
 func (w *window) unit(u *unit, v uint64, n int) {
@@ -35,7 +36,8 @@ func (w *window) from(pos int, v uint64, n int) {
 			w.more = w.more || !w.eof
 			return
 		case special(w.b[pos], w.events):
-			us := units{events: w.events}
+			us := &w.deep[n]
+			us.events = w.events
 			us.at(w.b, pos, w.eof)
 			w.more = w.more || us.more
 			for i := range us.n {

@@ -1,0 +1,199 @@
+package redact
+
+import "unicode/utf16"
+
+// Nearly all escapes of honest text stand for a byte that no pattern's zone
+// holds, or for one behind which no pattern goes on. A glance at the usual
+// spellings tells so, for a small part of what it costs to read one in all the
+// ways that units.at knows. Of what is spelled otherwise, or goes on behind a
+// line's end or the end of the text, it says that it does not know.
+
+// verdict is what a glance tells of an introducer's readings, but for the
+// literal one.
+type verdict uint8
+
+const (
+	unsure verdict = iota // units.at has to tell
+	idle                  // none can stand in a zone
+	single                // one can: a byte, and where the text goes on
+)
+
+// glance looks at the introducer at b[p]. Of backslashes in a row that are
+// idle, all are, and next is where they end.
+func (ix *index) glance(b []byte, p int) (c byte, next int, v verdict) {
+	switch b[p] {
+	case '%':
+		return ix.percent(b, p+1, 1)
+	case '&':
+		return ix.ampersand(b, p+1, 1)
+	}
+	return ix.backslash(b, p+1)
+}
+
+// glanceRune tells of an escape that stands for r and ends at next.
+func (ix *index) glanceRune(r rune, next int) (byte, int, verdict) {
+	switch {
+	case r < 0x80:
+		return ix.glanceByte(byte(r), next)
+	case r < 0x100 && ix.zoned[r], r < 0x800 && ix.zoned[0xc0|r>>6]:
+	case r < 0x800:
+		return 0, next, idle
+	case r < 0x10000 && !utf16.IsSurrogate(r) && !ix.zoned[0xe0|r>>12]:
+		return 0, next, idle
+	case (r >= 0x10000 || utf16.IsSurrogate(r)) && !ix.zonedLong:
+		return 0, next, idle
+	}
+	return 0, 0, unsure
+}
+
+func (ix *index) glanceByte(c byte, next int) (byte, int, verdict) {
+	switch {
+	case introduces(c):
+		return 0, 0, unsure
+	case ix.zoned[c]:
+		return c, next, single
+	}
+	return 0, next, idle
+}
+
+// percent looks at what follows a percent sign. %25 is one itself.
+func (ix *index) percent(b []byte, i, nesting int) (byte, int, verdict) {
+	r, st := ix.glanceHex(b, i, 2)
+	switch {
+	case st == none:
+		return 0, i, idle
+	case st == complete && r == '%' && nesting > 0 && !ix.zoned['%']:
+		return ix.percent(b, i+2, nesting-1)
+	case st == complete:
+		return ix.glanceByte(byte(r), i+2)
+	}
+	return 0, 0, unsure
+}
+
+// backslash looks at what follows a backslash.
+func (ix *index) backslash(b []byte, i int) (byte, int, verdict) {
+	if i == len(b) {
+		return 0, 0, unsure
+	}
+	switch c := b[i]; {
+	case ix.dull[c]:
+		return 0, i, idle
+	case c == '\\':
+		return ix.backslashes(b, i)
+	case c == 'u':
+		if r, st := ix.glanceHex(b, i+1, 4); st == complete {
+			return ix.glanceRune(r, i+5)
+		}
+	case c == 'x':
+		if r, st := ix.glanceHex(b, i+1, 2); st == complete {
+			return ix.glanceByte(byte(r), i+3)
+		}
+	case !introduces(c):
+		if r, _, next, st := decodeBackslash(b, i, false); st == complete {
+			return ix.glanceByte(byte(r), next)
+		}
+	}
+	return 0, 0, unsure
+}
+
+// backslashes looks at several in a row. Each stands for a backslash, or for
+// what the last one does, be it that this stands behind a backslash once more.
+func (ix *index) backslashes(b []byte, i int) (byte, int, verdict) {
+	for i < len(b) && b[i] == '\\' {
+		i++
+	}
+	if i == len(b) || ix.zoned['\\'] {
+		return 0, 0, unsure
+	}
+	if ix.dull[b[i]] {
+		return 0, i, idle
+	}
+	if r, st := ix.glanceHex(b, i+1, 4); b[i] == 'u' && st == complete && (r >= 0x80 || ix.dull[r]) {
+		if _, _, v := ix.glanceRune(r, i); v == idle {
+			return 0, i, idle
+		}
+	}
+	return 0, 0, unsure
+}
+
+// ampersand looks at what follows an ampersand. &amp; is one itself.
+func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
+	switch {
+	case i+2 > len(b) || introduces(b[i]) || endsLine(b[i]):
+		return 0, 0, unsure
+	case b[i] == '#':
+		return ix.glanceNumber(b, i+1)
+	case !isLetter(b[i]):
+		return 0, i, idle
+	case introduces(b[i+1]) || endsLine(b[i+1]):
+		return 0, 0, unsure
+	case !isLetter(b[i+1]) || ix.names[b[i]]>>(b[i+1]&31)&1 == 0:
+		return 0, i, idle // no name begins like this
+	}
+	end := i + 2
+	for end < len(b) && isLetter(b[end]) && end < i+longestName {
+		end++
+	}
+	if end == len(b) || isLetter(b[end]) || introduces(b[end]) || endsLine(b[end]) {
+		return 0, 0, unsure
+	}
+	if b[end] == ';' {
+		c, _ := entity(b[i:end])
+		switch {
+		case c == '&' && nesting > 0 && !ix.zoned['&']:
+			return ix.ampersand(b, end+1, nesting-1)
+		case c != 0:
+			return ix.glanceByte(c, end+1)
+		}
+	}
+	if mayBeBare(b[i:end]) {
+		return 0, 0, unsure
+	}
+	return 0, i, idle
+}
+
+// mayBeBare says whether name may begin with one that HTML understands without
+// a semicolon. It is of two letters or more.
+func mayBeBare(name []byte) bool {
+	switch second := name[1] | 0x20; name[0] | 0x20 {
+	case 'a':
+		return second == 'm'
+	case 'l', 'g':
+		return second == 't'
+	case 'q':
+		return second == 'u'
+	}
+	return false
+}
+
+// glanceNumber looks at what follows "&#", up to a semicolon.
+func (ix *index) glanceNumber(b []byte, i int) (byte, int, verdict) {
+	r, next, st := decodeNumber(b[:min(len(b), i+maxDigits)], i, false)
+	if st == complete && b[next-1] == ';' {
+		return ix.glanceRune(r, next)
+	}
+	return 0, 0, unsure
+}
+
+// glanceHex reads n digits. Of fewer it says that there is no escape, unless
+// what stands in their place may be read as a digit.
+func (ix *index) glanceHex(b []byte, i, n int) (r rune, st status) {
+	if i+n > len(b) {
+		return 0, truncated
+	}
+	marks := byte(digitMark)
+	for _, c := range b[i : i+n] {
+		d := ix.digits[c]
+		marks &= d
+		r = r<<4 | rune(d&^digitMark)
+	}
+	if marks != 0 {
+		return r, complete
+	}
+	for _, c := range b[i : i+n] {
+		if introduces(c) || endsLine(c) {
+			return 0, truncated
+		}
+	}
+	return 0, none
+}
