@@ -23,8 +23,8 @@ const hintDamaged = "aivault restore FILE puts a backup of it back"
 
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
-	var e *api.Error
-	if !errors.As(err, &e) || e.Hint != hintLogLost {
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok || e.Hint != hintLogLost {
 		return err
 	}
 	return e.WithHint("%s", strings.Replace(e.Hint, "GENERATION", strconv.FormatUint(h.Generation, 10), 1))
