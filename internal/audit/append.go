@@ -93,10 +93,14 @@ func (l *Log) queueUp(ctx context.Context, p *pending) {
 
 // wait returns true when p's caller has to lead, false when p is done.
 func (l *Log) wait(ctx context.Context, p *pending) (lead bool) {
+	given := ctx.Done()
+	if given == nil { // as an outcome's is: a select of one case costs more
+		return <-p.wake
+	}
 	select {
 	case lead := <-p.wake:
 		return lead
-	case <-ctx.Done():
+	case <-given:
 	}
 	l.mu.Lock()
 	i := slices.Index(l.queue, p)

@@ -341,7 +341,7 @@ func (l *Log) signAtClose() error {
 }
 
 var (
-	commitEvent      = []byte(`,"event":"` + VaultCommitted + `"`)
+	commitEvent      = []byte(VaultCommitted + `"`) // of what lineBody returns
 	commitGeneration = []byte(`,"generation":`)
 	commitHash       = []byte(`,"hash":"`)
 )
@@ -349,7 +349,7 @@ var (
 // commitOf reads a vault.committed line. The names of members cannot stand in
 // a string, where their quotes would be escaped.
 func commitOf(line []byte) (c Commit, ok bool) {
-	if !bytes.Contains(line, commitEvent) {
+	if _, rest, ok := lineBody(line); !ok || !bytes.HasPrefix(rest, commitEvent) {
 		return c, false
 	}
 	_, generation, ok := bytes.Cut(line, commitGeneration)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"moldable.sh/aivault/internal/api"
@@ -193,6 +194,9 @@ func (c *credential) mayReach(host string) bool {
 }
 
 func bareHost(host string) string {
+	if !strings.Contains(host, ":") {
+		return host // as nearly all are
+	}
 	name, _, err := policy.ParseHost(host)
 	if err != nil {
 		return host

@@ -51,7 +51,8 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	if response, set, err = b.again(ctx, p, token.Version, response, set); err != nil {
 		return nil, err
 	}
-	raw := &counter{r: response.Body}
+	made := &made{raw: counter{r: response.Body}}
+	raw := &made.raw
 	clean, err := p.withoutBlocked(response, raw)
 	if err == nil {
 		err = p.checkCharset(response)
@@ -66,17 +67,26 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		return nil, err
 	}
 	header, redactions := passOn(response.Header, known.text)
-	return &Answer{
+	made.body = AnswerBody{
+		broker: b, plan: p, ctx: ctx, stop: stop, set: set,
+		response: response, raw: raw, scrubbed: known.scrubAnswer(response, clean), redactions: redactions,
+		most: p.limits.MaxResponse(),
+	}
+	made.answer = Answer{
 		Planned: p.planned(),
 		Status:  response.Status,
 		Header:  header,
 		Length:  knownLength(response),
-		Body: &AnswerBody{
-			broker: b, plan: p, ctx: ctx, stop: stop, set: set,
-			response: response, raw: raw, scrubbed: known.scrubAnswer(response, clean), redactions: redactions,
-			most: p.limits.MaxResponse(),
-		},
-	}, nil
+		Body:    &made.body,
+	}
+	return &made.answer, nil
+}
+
+// made is an answer with what it is read through: one allocation for all.
+type made struct {
+	answer Answer
+	body   AnswerBody
+	raw    counter
 }
 
 // transmit is the only moment at which the values of a call are in the clear,

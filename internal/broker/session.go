@@ -9,6 +9,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // session is the process's place in the log, as one that makes calls. It is
@@ -23,7 +24,7 @@ type session struct {
 // of returns the session in a log. The calls of a process that is gone get
 // their outcome first; what of that cannot be done now is left to the next
 // process.
-func (s *session) of(ctx context.Context, log *audit.Log, dir string) (*audit.Session, error) {
+func (s *session) of(ctx context.Context, log *audit.Log, v *vault.Vault) (*audit.Session, error) {
 	if now := s.current.Load(); now != nil && now.Of(log) {
 		return now, nil
 	}
@@ -36,6 +37,7 @@ func (s *session) of(ctx context.Context, log *audit.Log, dir string) (*audit.Se
 	case s.closed:
 		return nil, errors.New("broker: it is closed")
 	}
+	dir := v.CallsDir()
 	_, _ = log.Recover(ctx, dir)
 	fresh, err := log.OpenSession(ctx, dir)
 	if err != nil {
@@ -70,7 +72,7 @@ func (b *Broker) Recover(ctx context.Context) (calls int, err error) {
 // allow records that the call is about to be made. Nothing is sent when that
 // cannot be recorded.
 func (b *Broker) allow(ctx context.Context, p *plan) (err error) {
-	p.session, err = b.session.of(ctx, p.log, b.vault.CallsDir())
+	p.session, err = b.session.of(ctx, p.log, b.vault)
 	if err == nil {
 		err = p.session.Allow(ctx, &p.open, p.allowed())
 	}

@@ -28,6 +28,10 @@ type call struct {
 	mu    sync.Mutex
 	idle  *time.Timer
 	ended bool
+
+	// Made with the call: what it comes to.
+	body     answerBody
+	response Response
 }
 
 func newCall(ctx context.Context, c *Client, p *pool) *call {

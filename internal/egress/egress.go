@@ -192,14 +192,16 @@ func (c *call) roundTrip(method string, target target, header http.Header, body 
 		_ = resp.Body.Close()
 		return nil, api.Errorf(api.UpstreamUnreachable, "%s changed to another protocol unasked", c.pool.name)
 	}
-	answer := &answerBody{call: c, wire: resp.Body, length: resp.ContentLength}
+	answer := &c.body
+	*answer = answerBody{call: c, wire: resp.Body, length: resp.ContentLength}
 	if err := answer.decode(method, resp); err != nil {
 		_ = resp.Body.Close()
 		return nil, err
 	}
-	return &Response{
+	c.response = Response{
 		Status: resp.StatusCode, Header: resp.Header, Length: answer.length, Body: answer,
 		Trailer:   func() http.Header { return resp.Trailer },
 		SentBytes: count,
-	}, nil
+	}
+	return &c.response, nil
 }

@@ -72,6 +72,9 @@ func mediaType(h http.Header) (kind string, params map[string]string, err error)
 	if len(all) != 1 {
 		return "", nil, errors.New("one content type is needed")
 	}
+	if all[0] == typeJSON { // as nearly all say it
+		return typeJSON, nil, nil
+	}
 	return mime.ParseMediaType(all[0])
 }
 

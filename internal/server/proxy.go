@@ -175,13 +175,13 @@ func (x *exchange) header(a *broker.Answer, planned string) http.Header {
 	}
 	delete(head, "Content-Length")
 	delete(head, "Trailer")
-	head.Set("X-Content-Type-Options", "nosniff")
+	x.put(head, "X-Content-Type-Options", "nosniff")
 	if head.Get("Content-Type") == "" {
 		head["Content-Type"] = nil // nor does the daemon guess
 	}
 	x.closeUnlessRead()
-	head.Set(api.HeaderAnswer, "upstream")
-	head.Set(api.HeaderPlanned, planned)
+	x.put(head, api.HeaderAnswer, "upstream")
+	x.put(head, api.HeaderPlanned, planned)
 	return head
 }
 
@@ -189,7 +189,7 @@ func (x *exchange) header(a *broker.Answer, planned string) http.Header {
 func (x *exchange) whole(a *broker.Answer, planned string, body []byte) {
 	head := x.header(a, planned)
 	if a.Status != http.StatusNoContent && a.Status != http.StatusNotModified {
-		head.Set("Content-Length", strconv.Itoa(len(body)))
+		x.put(head, "Content-Length", strconv.Itoa(len(body)))
 	}
 	x.patient()
 	x.status = a.Status

@@ -88,10 +88,20 @@ type exchange struct {
 	known  bool // the kernel named who
 	param  string
 	body   *partBody // of a call whose body is a part of its own
-	read   *tracked  // the request's body
+	read   tracked   // the request's body
 	held   int64     // bytes of the body that count as in memory
 	duplex bool      // the answer may begin before the request has ended
 	status int       // what was answered, 0 while nothing was
+	values []string  // what put has set
+	room   [8]string // of values
+}
+
+// put sets a header of the answer, whose name is in canonical form. All of
+// them share one array: each by itself would be an allocation.
+func (x *exchange) put(head http.Header, name, value string) {
+	x.values = append(x.values, value)
+	n := len(x.values)
+	head[name] = x.values[n-1 : n : n]
 }
 
 // Route describes one row of the API for the tests that compare it with the
@@ -115,13 +125,14 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.cfg.Busy(+1)
 	defer h.cfg.Busy(-1)
 	start := time.Now()
-	x := &exchange{h: h, w: w, r: r, read: &tracked{ReadCloser: r.Body}}
-	r.Body = x.read
+	x := &exchange{h: h, w: w, r: r}
+	x.read.ReadCloser, x.values = r.Body, x.room[:0]
+	r.Body = &x.read
 	defer x.letGo()
 	head := w.Header()
-	head.Set(api.HeaderAPI, strconv.Itoa(api.Version))
-	head.Set("Cache-Control", "no-store")
-	head.Set("X-Content-Type-Options", "nosniff")
+	x.put(head, api.HeaderAPI, strconv.Itoa(api.Version))
+	x.put(head, "Cache-Control", "no-store")
+	x.put(head, "X-Content-Type-Options", "nosniff")
 	pattern := "?"
 	defer func() {
 		if p := recover(); p != nil {

@@ -19,8 +19,8 @@ const hintDamaged = "aivault restore FILE puts a backup of it back"
 
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
-	var e *api.Error
-	if !errors.As(err, &e) || e.Hint != audit.LogLost {
+	e, ok := errors.AsType[*api.Error](err)
+	if !ok || e.Hint != audit.LogLost {
 		return err
 	}
 	return e.WithHint("%s", audit.ForGeneration(e.Hint, h.Generation))
