@@ -51,8 +51,8 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 	if response, set, err = b.again(ctx, p, token.Version, response, set); err != nil {
 		return nil, err
 	}
-	made := &made{raw: counter{r: response.Body}}
-	raw := &made.raw
+	all := &made{raw: counter{r: response.Body}}
+	raw := &all.raw
 	clean, err := p.withoutBlocked(response, raw)
 	if err == nil {
 		err = p.checkCharset(response)
@@ -67,19 +67,19 @@ func (b *Broker) send(ctx context.Context, stop context.CancelFunc, p *plan) (*A
 		return nil, err
 	}
 	header, redactions := passOn(response.Header, known.text)
-	made.body = AnswerBody{
+	all.body = AnswerBody{
 		broker: b, plan: p, ctx: ctx, stop: stop, set: set,
 		response: response, raw: raw, scrubbed: known.scrubAnswer(response, clean), redactions: redactions,
 		most: p.limits.MaxResponse(),
 	}
-	made.answer = Answer{
+	all.answer = Answer{
 		Planned: p.planned(),
 		Status:  response.Status,
 		Header:  header,
 		Length:  knownLength(response),
-		Body:    &made.body,
+		Body:    &all.body,
 	}
-	return &made.answer, nil
+	return &all.answer, nil
 }
 
 // made is an answer with what it is read through: one allocation for all.
