@@ -9,12 +9,20 @@ import (
 // block is how many bytes are looked at at once.
 const block = 64
 
+// many introducers in a block, or one that is near, are a text in which they
+// are dense.
+const (
+	many = 4
+	near = block / many
+)
+
 // introducers finds the bytes of b that may be read in more than one way: a
-// block at a time where they are many, a kind at a time where they are few.
+// block at a time where they are dense, a kind at a time where they are not.
 type introducers struct {
 	b      []byte
 	events bool
 
+	dense      bool
 	marks      uint64 // bit i: b[base+i] may be one
 	base, done int    // the block that marks tells of
 	at         [5]int // the first of each kind that is not passed, if it is not
@@ -33,9 +41,13 @@ func (in *introducers) next(i int) int {
 		if i+block > len(in.b) {
 			break
 		}
-		if in.mark(i); in.marks == 0 {
-			i = in.far(in.done)
+		if !in.dense {
+			j := in.far(i)
+			in.dense = j-i < near
+			return j
 		}
+		in.mark(i)
+		in.dense = bits.OnesCount64(in.marks) >= many
 	}
 	for i < len(in.b) && !special(in.b[i], in.events) {
 		i++
@@ -67,7 +79,7 @@ func zeros(v uint64) uint64 {
 	return ^(v&low + low | v | low)
 }
 
-// far is next for one that is not near.
+// far is next where they are not dense.
 func (in *introducers) far(i int) int {
 	kinds := "\\%&\r\n"
 	if !in.events {
