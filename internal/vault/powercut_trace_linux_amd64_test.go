@@ -180,6 +180,10 @@ func (tr *tracer) enter(th *threadState, r *syscall.PtraceRegs) {
 		th.paths[0] = tr.path(unix.AT_FDCWD, th.args[0])
 	case unix.SYS_RENAME, unix.SYS_LINK:
 		th.paths = [2]string{tr.path(unix.AT_FDCWD, th.args[0]), tr.path(unix.AT_FDCWD, th.args[1])}
+	case unix.SYS_CLOSE:
+		// Before it has happened: another thread may be given the number and
+		// be seen with it first.
+		delete(tr.fds, at(0))
 	case unix.SYS_WRITE, unix.SYS_PWRITE64:
 		if at(0) == 1 || tr.fds[at(0)] != nil {
 			th.data = tr.bytes(th.args[1], th.args[2])
@@ -214,8 +218,6 @@ func (tr *tracer) leave(th *threadState, ret int64) error {
 		} else {
 			tr.add(diskEvent{kind: diskOpen, path: th.paths[0], fd: int(ret)})
 		}
-	case unix.SYS_CLOSE:
-		delete(tr.fds, fd)
 	case unix.SYS_WRITE:
 		if fd == 1 {
 			tr.add(diskEvent{kind: diskSaid, data: th.data})
