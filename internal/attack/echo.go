@@ -198,7 +198,8 @@ func echoAttacks() []Attack {
 			Long: true, ID: "echo-trailer-splits", Class: "echo", Title: "the secret in every encoding, cut at every offset between the end of the body and a trailer, and between two trailers",
 			Harm: "What is looked for in the body and in trailers each alone would come in two halves.",
 			Run: func(t *T) {
-				const head = "Content-Type: text/plain\r\nTrailer: X-Rest, X-Request-Id\r\n"
+				// As events: whatever its length, the answer goes out with a trailer.
+				const head = "Content-Type: text/event-stream\r\nTrailer: X-Rest, X-Request-Id\r\n"
 				for _, e := range t.encodings() {
 					text := e.write(t.decoy)
 					if !printable(text) {
