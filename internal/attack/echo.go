@@ -195,6 +195,42 @@ func echoAttacks() []Attack {
 			},
 		},
 		{
+			Long: true, ID: "echo-trailer-splits", Class: "echo", Title: "the secret in every encoding, cut at every offset between the end of the body and a trailer, and between two trailers",
+			Harm: "What is looked for in the body and in trailers each alone would come in two halves.",
+			Run: func(t *T) {
+				// As events: whatever its length, the answer goes out with a trailer.
+				const head = "Content-Type: text/event-stream\r\nTrailer: X-Rest, X-Request-Id\r\n"
+				for _, e := range t.encodings() {
+					text := e.write(t.decoy)
+					if !printable(text) {
+						continue
+					}
+					for i := 1; i < len(text); i += 1 + len(text)/40 {
+						what := fmt.Sprintf("%s, cut at %d", e.name, i)
+						t.echoed(what+", two trailers", t.honest(), chunked(head, "X-Rest: "+text[:i]+"\r\nX-Request-Id: "+text[i:]+"\r\n", "ok"))
+						// The beginning at the regular end of a body is anyone's. Its
+						// rest must not follow.
+						t.variants++
+						t.up.Answer(chunked(head, "X-Rest: "+text[i:]+"\r\nX-Request-Id: "+text[i:]+"\r\n", "before "+text[:i]))
+						a := t.Stand.call(t.honest())
+						if n := len(t.up.Take()); n != 1 {
+							t.Errorf("%s: %d requests were sent", what, n)
+						}
+						if bytes.Contains(a.raw, []byte("X-Rest: "+text[i:i+1])) || bytes.Contains(a.raw, []byte("X-Request-Id: "+text[i:i+1])) {
+							t.Errorf("%s: the trailer was passed on: %v", what, a.trailer)
+						}
+						if a.err != nil || a.code != "" {
+							t.Errorf("%s: %q %v", what, a.code, a.err)
+						}
+					}
+				}
+				t.came("not passed on")
+			},
+			Twin: func(t *T) {
+				unchanged(t, "a body before trailers", chunked("Trailer: X-Rest\r\n", "X-Rest: rest\r\n", "hello"), "hello")
+			},
+		},
+		{
 			ID: "echo-packed-splits", Class: "echo", Title: "the secret under gzip and deflate, a TLS record for each byte of the packed text",
 			Harm: "What is decompressed piece by piece would be searched piece by piece.",
 			Run: func(t *T) {

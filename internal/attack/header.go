@@ -139,13 +139,14 @@ func headerAttacks() []Attack {
 			Twin: says("X-A: a\tb c~!\"#$%&'()*,/:;<=>?@[]^`{|}", "X!#$%&'*+.^`|~a: 1"),
 		},
 		{
-			ID: "header-twins", Class: "header", Title: "names that differ in `_` and `-` alone, a content type given twice, too many and too long headers",
+			ID: "header-twins", Class: "header", Title: "names that differ in `_` and `-` alone, a content type and what authenticates given twice, too many and too long headers",
 			Harm: "Of two headers policy would judge one and the upstream take the other.",
 			Run: func(t *T) {
 				c := t.honest()
 				t.refused("X-A and X_A", c.saying("X-A", "1").saying("X_A", "2"), bad...)
 				t.refused("X_A alone", c.saying("X_A", "2"), bad...)
 				t.refused("Content_Type", c.saying("Content_Type", "text/plain"), bad...)
+				t.refused("Authorization twice", c.saying("Authorization", "mine").saying("authorization", "mine"), bad...)
 				t.refused("two content types", c.saying("Content-Type", "text/plain").saying("content-type", "application/json"), bad...)
 				t.refused("a value of 9 KiB", c.saying("X-A", strings.Repeat("a", 9<<10)), bad...)
 				t.refused("200 headers", c.with(func(c *call) {

@@ -370,7 +370,10 @@ func localAttacks() []Attack {
 			ID: "grants-of-others", Class: "local", Title: "a capability that is granted to another uid, called with claims to be that, explained, described and listed",
 			Harm: "A grant would serve whoever knows of it.",
 			Run:  othersGrant,
-			Twin: ownGrant,
+			Twin: func(t *T) {
+				id, _ := t.ownGrant()
+				t.passes("what the caller's group is granted", call{capability: id, method: "GET", path: "/v1/below/x"})
+			},
 		},
 	}
 }
@@ -406,13 +409,12 @@ func othersGrant(t *T) {
 	t.nothingSent("granted to another")
 }
 
-// ownGrant is othersGrant for this caller's own group.
-func ownGrant(t *T) {
-	id := t.forGrants()
+// ownGrant makes a capability that the caller's own group alone is granted.
+func (t *T) ownGrant() (id string, remove func() error) {
+	id = t.forGrants()
 	own, err := ownGroup()
 	t.must(err)
-	t.grants(api.GrantAdd{Consumer: api.ConsumerRef{GroupName: own}, Capabilities: []string{id}})
-	t.passes("what the caller's group is granted", call{capability: id, method: "GET", path: "/v1/below/x"})
+	return id, t.grants(api.GrantAdd{Consumer: api.ConsumerRef{GroupName: own}, Capabilities: []string{id}})
 }
 
 // forGrants makes a capability that no grant of the suite's own names.
@@ -426,15 +428,16 @@ func (t *T) forGrants() (id string) {
 }
 
 // grants adds a grant for the time of the attack, in which whoever has none may
-// do nothing.
-func (t *T) grants(add api.GrantAdd) {
+// do nothing. remove takes it away earlier.
+func (t *T) grants(add api.GrantAdd) (remove func() error) {
 	var before api.GrantList
 	var made api.Grant
 	t.must(t.operate("GET", api.RouteGrants, nil, &before))
 	t.must(t.operate("POST", api.RouteGrants, add, &made))
 	t.must(t.operate("POST", api.RouteGrants+"/default", api.GrantDefault{Default: api.GrantDeny}, nil))
+	remove = sync.OnceValue(func() error { return t.operate("DELETE", api.RouteGrants+"/"+made.ID, nil, nil) })
 	t.defers(func() {
-		err := t.operate("DELETE", api.RouteGrants+"/"+made.ID, nil, nil)
+		err := remove()
 		if !slices.ContainsFunc(before.Grants, func(g api.Grant) bool { return reflect.DeepEqual(g.Consumer, made.Consumer) }) {
 			err = errors.Join(err, t.operate("POST", api.RouteGrants+"/reset", add.Consumer, nil)) // of the empty one that is left
 		}
@@ -442,6 +445,7 @@ func (t *T) grants(add api.GrantAdd) {
 			t.Errorf("the grants could not be put back: %v", err)
 		}
 	})
+	return remove
 }
 
 // halfClosed makes a call and says at once that nothing more follows, so that

@@ -187,21 +187,22 @@ func policyAttacks() []Attack {
 			},
 		},
 		{
-			ID: "query-rules", Class: "policy", Title: "query parameters that a policy does not allow, or denies, in other spellings",
+			ID: "query-rules", Class: "policy", Title: "query parameters that a policy does not allow, or denies, in other spellings, and several times",
 			Harm: "An escape would be enough to get round a rule.",
 			Run: func(t *T) {
 				only := t.limited("only", api.PolicyChange{AllowQuery: []string{"page"}}).with(func(c *call) { c.method = "GET" })
 				deny := t.limited("deny", api.PolicyChange{DenyQuery: []string{"export"}}).with(func(c *call) { c.method = "GET" })
-				for _, q := range []string{"x=1", "page=1&x=2", "Page=1&export=1", "page=1&&x", "page[]=1&y=1"} {
+				for _, q := range []string{"x=1", "page=1&x=2", "Page=1&export=1", "page=1&&x", "page[]=1&y=1", "page=1&page=2&x=3", "x=1&page=1&x=2"} {
 					t.refused("not allowed: "+q, only.to("/v1/below/x?"+q), api.PolicyViolation, api.InvalidRequest)
 				}
-				for _, q := range []string{"export=1", "EXPORT=1", "%65xport=1", "exp%6Frt", "a=b&export=", "export[]=1", "export%5B%5D=1", "export[a]=1", "\uff45xport=1", "+export=1", "export%20=1"} {
+				for _, q := range []string{"export=1", "EXPORT=1", "export=1&export=2", "a=1&export=1&a=2", "%65xport=1", "exp%6Frt", "a=b&export=", "export[]=1", "export%5B%5D=1", "export[a]=1", "\uff45xport=1", "+export=1", "export%20=1"} {
 					t.refused("denied: "+q, deny.to("/v1/below/x?"+q), api.PolicyViolation, api.InvalidRequest)
 				}
 			},
 			Twin: func(t *T) {
 				only := t.limited("only", api.PolicyChange{AllowQuery: []string{"page"}}).with(func(c *call) { c.method = "GET" })
 				t.passes("the parameter that is allowed", only.to("/v1/below/x?page=1"))
+				t.passes("the same twice", only.to("/v1/below/x?page=1&page=2"))
 			},
 		},
 		{
@@ -210,7 +211,7 @@ func policyAttacks() []Attack {
 			Run: func(t *T) {
 				c := t.honest()
 				for _, body := range []string{
-					`{"rateLimitPerMinute":0}`, `{"rateLimitPerMinute":-1}`, `{"rateLimitPerMinutePerCaller":0}`, `{"rateLimitPerMinute":99999999999999999999}`, `{"rateLimitPerMinute":1.5}`, `{"rateLimitPerMinute":"5"}`, `{"maxRequestBodyBytes":-1}`, `{"maxResponseBodyBytes":-5}`, `{"maxResponseBodyBytes":9223372036854775808}`,
+					`{"rateLimitPerMinute":0}`, `{"rateLimitPerMinute":-1}`, `{"rateLimitPerMinutePerCaller":0}`, `{"rateLimitPerMinute":99999999999999999999}`, `{"rateLimitPerMinute":1.5}`, `{"rateLimitPerMinute":"5"}`, `{"maxRequestBodyBytes":0}`, `{"maxResponseBodyBytes":0}`, `{"maxRequestBodyBytes":-1}`, `{"maxResponseBodyBytes":-5}`, `{"maxResponseBodyBytes":9223372036854775808}`,
 					`{"responseBlock":[""]}`, `{"allowQuery":[""]}`, `{"requireJson":[{"pointer":"model","values":["a"]}]}`, `{"requireJson":[{"pointer":"/model","values":[]}]}`, `{"rate":5}`, `{"lift":["everything"]}`, `{}`,
 				} {
 					t.variants++
@@ -284,7 +285,7 @@ func policyAttacks() []Attack {
 			},
 		},
 		{
-			ID: "revoked-stream", Class: "policy", Title: "an open stream whose secret, credential, capability or vault goes away",
+			ID: "revoked-stream", Class: "policy", Title: "an open stream whose secret, credential, capability or vault goes away, or whose capability is turned off",
 			Harm: "A key that was revoked would go on working for as long as somebody holds on to it.",
 			Run: func(t *T) {
 				for what, revoke := range map[string]func(credential, capability string) error{
@@ -302,6 +303,12 @@ func policyAttacks() []Attack {
 							}
 						}
 						return fmt.Errorf("no credential %s", id)
+					},
+					"capability delete": func(_, capability string) error {
+						return t.operate("DELETE", api.RouteCapabilities+"/"+capability, nil, nil)
+					},
+					"capability disable": func(_, capability string) error {
+						return t.operate("POST", api.RouteCapabilities+"/disable", api.SwitchRequest{Patterns: []string{capability}}, nil)
 					},
 					"lock": func(string, string) error {
 						err := t.operate("POST", api.RouteLock, nil, nil)
@@ -342,6 +349,29 @@ func policyAttacks() []Attack {
 				}
 			},
 			Long: true,
+		},
+		{
+			ID: "revoked-grant", Class: "policy", Title: "an open stream of a caller whose grant is removed",
+			Harm: "Who may no longer call would go on with what is open.",
+			Run: func(t *T) {
+				t.variants++
+				id, remove := t.ownGrant()
+				t.up.Answer(endlessly("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", "data: on and on\n\n", 5*time.Millisecond))
+				took, err := t.streamUntil(call{capability: id, method: "GET", path: "/v1/below/x"}, remove)
+				switch {
+				case err != nil:
+					t.Errorf("%v", err)
+				case took > time.Second:
+					t.Errorf("the stream went on for %v", took)
+				}
+				t.up.Take()
+				t.came("broken off within a second")
+				t.refused("after it", call{capability: id, method: "GET", path: "/v1/below/x", host: t.host}, api.CapabilityNotFound)
+			},
+			Twin: func(t *T) {
+				id, _ := t.ownGrant()
+				t.passes("while there is the grant", call{capability: id, method: "GET", path: "/v1/below/x"})
+			},
 		},
 		{
 			ID: "scopes", Class: "policy", Title: "a credential of one workspace or group called from another, from none, and by its id",

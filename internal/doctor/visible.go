@@ -47,7 +47,7 @@ type sighting struct {
 	path  string
 	line  int
 	name  string
-	dot   bool // in a file that import reads
+	dot   bool // where import reads it
 	after byte // what stands behind the name: '=' or, in shells of other families, a blank
 }
 
@@ -76,15 +76,20 @@ func (e *exam) visible(ctx context.Context) {
 				continue
 			}
 			what := fmt.Sprintf("%s:%d sets %s for every program to read", s.path, s.line, s.name)
-			hint := s.remove()
+			// The line may be the only place that has the value: it is taken away
+			// when the vault is known to have it.
+			hint := "aivault secrets create --name " + s.name
 			switch {
 			case stored[registry.FoldName(s.name)]:
-			case !e.open() && (!e.operator() || e.status.Vault.State != vault.None):
-				what += "; store it in the vault first"
+				hint = s.remove()
+			case e.client != nil && !e.operator():
+				what += "; its operator can store it in the vault"
+				hint = "when it is stored (aivault secrets create --name " + s.name + "): " + s.remove()
+			case e.client != nil && e.status.Vault.State == vault.Locked:
+				what += "; whether the vault has it, it tells when it is unlocked"
+				hint = "aivault unlock"
 			case s.dot:
 				hint = "aivault secrets import --env-file " + durable.ShellQuote(s.path)
-			default:
-				hint = "aivault secrets create --name " + s.name
 			}
 			e.add(id, Warning, what, hint)
 		}
@@ -201,9 +206,10 @@ func sightings(path string, how []form, secret func(name string) bool) []sightin
 	for line := range bytes.Lines(b) {
 		n++
 		for _, f := range how {
-			for _, m := range f.re.FindAllSubmatch(line, -1) {
-				s := sighting{path, n, string(m[2]), dot, f.after}
-				if isValue(m[3]) && secret(s.name) && !slices.Contains(all, s) {
+			for _, at := range f.re.FindAllSubmatchIndex(line, -1) {
+				name, value := line[at[4]:at[5]], line[at[6]:at[7]]
+				s := sighting{path, n, string(name), dot && bytes.IndexByte(line[:at[4]], '#') < 0, f.after}
+				if isValue(value) && secret(s.name) && !slices.Contains(all, s) {
 					all = append(all, s)
 				}
 			}

@@ -8,8 +8,10 @@ import (
 	"syscall"
 	"testing"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/client"
 	"moldable.sh/aivault/internal/daemon"
+	"moldable.sh/aivault/internal/vault"
 )
 
 func TestSightings(t *testing.T) {
@@ -107,6 +109,45 @@ func write(t *testing.T, path string) {
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The line may be the only place that has the value: no hint takes it away
+// before it is known to be in the vault. Import reads no comment.
+func TestNoHintLosesAValue(t *testing.T) {
+	home, here := t.TempDir(), t.TempDir()
+	for path, text := range map[string]string{
+		filepath.Join(home, ".bashrc"): "export OPENAI_API_KEY=sk-a1\n",
+		filepath.Join(here, ".env"):    "GITHUB_TOKEN=ghp-a1\n# ANTHROPIC_API_KEY=sk-a2\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const create = "aivault secrets create --name "
+	store := []string{create + "OPENAI_API_KEY", "aivault secrets import --env-file " + filepath.Join(here, ".env"), create + "ANTHROPIC_API_KEY"}
+	operator := api.CallerStatus{Operator: true}
+	for what, c := range map[string]struct {
+		client *client.Client
+		status api.Status
+		want   []string // how the hints begin
+	}{
+		"nobody answers":   {nil, api.Status{}, store},
+		"no vault yet":     {new(client.Client), api.Status{Caller: operator, Vault: api.VaultStatus{State: vault.None}}, store},
+		"a locked vault":   {new(client.Client), api.Status{Caller: operator, Vault: api.VaultStatus{State: vault.Locked}}, []string{"aivault unlock", "aivault unlock", "aivault unlock"}},
+		"no operator's":    {new(client.Client), api.Status{Vault: api.VaultStatus{State: vault.Unlocked}}, []string{"when it is stored (" + store[0] + "): sed ", "when it is stored (" + create, "when it is stored (" + create}},
+		"not to be opened": {new(client.Client), api.Status{Caller: operator, Vault: api.VaultStatus{State: "unavailable"}}, store},
+	} {
+		e := &exam{cfg: Config{Client: client.Config{Env: daemon.Env{Home: home}}, Dir: here}, client: c.client, status: c.status}
+		e.visible(t.Context())
+		if len(e.report.Checks) != len(c.want) {
+			t.Fatalf("%s: %+v", what, e.report.Checks)
+		}
+		for i, f := range e.report.Checks {
+			if f.Level != Warning || !strings.HasPrefix(f.Hint, c.want[i]) {
+				t.Errorf("%s: %s: hint %q, want %q", what, f.What, f.Hint, c.want[i])
+			}
+		}
 	}
 }
 
