@@ -45,8 +45,8 @@ func (w *watch) look() error {
 	}
 	nothing := set.within(w.known)
 	set.release()
-	w.index, w.seen = now, seen
 	if nothing {
+		w.index, w.seen = now, seen
 		return nil
 	}
 	if len(w.sets) > maxLayers {
@@ -60,6 +60,7 @@ func (w *watch) look() error {
 	all := make(map[uint64]bool, len(w.known)+len(set.prints))
 	maps.Copy(all, w.known)
 	maps.Copy(all, set.prints)
+	w.index, w.seen = now, seen // not before they are looked for
 	w.known, w.sets = all, append(w.sets, set)
 	return nil
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"cmp"
-	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -18,10 +17,12 @@ import (
 const (
 	keptOfOne = 32     // times that a credential's values, or the token of one key, were replaced
 	keptInAll = 16_384 // of all credentials and logins; beyond, the oldest quarter goes
+	mostOfOne = 512    // values that one replacement holds of how it was used before
 )
 
 // retired are values that were replaced or deleted: an upstream may repeat
-// them for as long as it likes.
+// them for as long as it likes. The same may have been in use in several ways,
+// and have ended at different times.
 type retired struct {
 	scopes []grant.Scope // the credential's own, and the groups that it was attached to
 	hosts  []string
@@ -31,9 +32,23 @@ type retired struct {
 	nth    uint64  // since the broker started
 }
 
-// hold takes ownership of the values that were of's and are no longer. It is
-// called with the lock held; name is not in s.retired.
+// hold takes ownership of the values that were of's and are no longer. What is
+// held by that name already stays, and is as new as these. It is called with
+// the lock held.
 func (s *scrubber) hold(name string, r retired) {
+	if before, known := s.retired[name]; known {
+		r.scopes, r.hosts = merged(before.scopes, r.scopes), merged(before.hosts, r.hosts)
+		for _, v := range before.values {
+			if len(r.values) >= mostOfOne || slices.ContainsFunc(r.values, v.Equal) {
+				v.Wipe()
+			} else {
+				r.values = append(r.values, v)
+			}
+		}
+		list := s.kept[r.of]
+		i := slices.Index(list, name)
+		s.kept[r.of] = slices.Delete(list, i, i+1)
+	}
 	s.held++
 	r.nth = s.held
 	s.retired[name] = r
@@ -79,13 +94,11 @@ func (s *scrubber) retire(old, now *index) {
 		}
 		values, _ := c.values(s.now()) // what no longer opens cannot be kept
 		s.retireTokensOf(c)
-		s.mu.Lock()
-		key := c.versions()
-		if _, known := s.retired[key]; known || len(values) == 0 {
-			wipeValues(values)
-		} else {
-			s.hold(key, retired{scopes: c.reach(), hosts: c.hosts, values: values, of: "credential|" + c.ID})
+		if len(values) == 0 {
+			continue
 		}
+		s.mu.Lock()
+		s.hold(c.versions(), retired{scopes: c.reach(), hosts: c.hosts, values: values, of: c.owner()})
 		s.mu.Unlock()
 	}
 }
@@ -120,15 +133,19 @@ func (c *credential) equal(was *credential) bool {
 	return true
 }
 
-// versions names the credential together with the versions of its values and
-// where they could go.
+// owner names the credential as one whose values are held.
+func (c *credential) owner() string { return "credential|" + c.ID }
+
+// versions names the credential together with the versions of its values.
+// Where they could go is no part of it, nor how they were rendered: else one
+// value that is attached here and there would take the place of many.
 func (c *credential) versions() string {
-	parts := []string{c.ID, c.Scope, strings.Join(c.hosts, ","), fmt.Sprint(c.attached)}
+	var parts []string
 	for field, id := range c.Secrets {
 		if s := c.index.snapshot.Secret(id); s != nil {
 			parts = append(parts, field+"="+id+"@"+strconv.FormatUint(s.Version, 10))
 		}
 	}
-	slices.Sort(parts[4:])
-	return strings.Join(parts, "|")
+	slices.Sort(parts)
+	return c.owner() + "|" + strings.Join(parts, "|")
 }

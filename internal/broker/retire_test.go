@@ -85,6 +85,86 @@ func TestWhatIsKeptOfAllIsBounded(t *testing.T) {
 	}
 }
 
+// What is used again and goes again is as new as any other, and one value that
+// is attached here and there takes the place of no other.
+func TestWhatIsReplacedLastStays(t *testing.T) {
+	t.Parallel()
+	s := newScrubber(nil)
+	hold := func(name, of, host string, values ...string) {
+		r := retired{of: of, hosts: []string{host}}
+		for _, v := range values {
+			r.values = append(r.values, secret.FromString(v))
+		}
+		s.hold(name, r)
+	}
+	hold("first", "credential|a", "a.test", "value", "rendered so")
+	for i := range keptInAll - 1 {
+		hold(fmt.Sprint(i), fmt.Sprint("credential|", i), "b.test", "other")
+	}
+	hold("first", "credential|a", "b.test", "value", "rendered otherwise")
+	hold("last", "credential|b", "b.test", "other")
+	r := s.retired["first"]
+	if !slices.Equal(r.hosts, []string{"a.test", "b.test"}) || len(r.values) != 3 || len(s.kept["credential|a"]) != 1 {
+		t.Errorf("%d values for %v", len(r.values), r.hosts)
+	}
+	for _, v := range []string{"value", "rendered so", "rendered otherwise"} {
+		if !slices.ContainsFunc(r.values, secret.FromString(v).Equal) {
+			t.Errorf("%q is not held", v)
+		}
+	}
+	for i := range mostOfOne {
+		hold("first", "credential|a", "a.test", fmt.Sprint("rendered at ", i))
+	}
+	if n := len(s.retired["first"].values); n > mostOfOne {
+		t.Errorf("%d values are held", n)
+	}
+
+	b := manyEntries(t, 10)
+	change := func(do func(s *vault.Secret)) {
+		t.Helper()
+		if _, err := b.vault.Update(t.Context(), audit.Record{Event: audit.GrantAdded}, func(tx *vault.Tx) error {
+			i := slices.IndexFunc(tx.State.Secrets, func(s vault.Secret) bool { return s.Name == "p7" })
+			do(&tx.State.Secrets[i])
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		b.Observe(t.Context())
+	}
+	replace(t, b, "another-value")
+	for i := range keptOfOne + 1 {
+		change(func(s *vault.Secret) { s.Groups = append(s.Groups, fmt.Sprint("group:w:g", i)) })
+	}
+	set, err := b.scrub.acquire(b.current.Load(), "p7.test", grant.Global)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.release()
+	if _, found := set.String("it was value-0123456789-p7 once"); found != 1 {
+		t.Error("the one value that was replaced is not found")
+	}
+}
+
+// What is public to one who has a token may be a secret to another.
+func TestWhatIsSecretToOneOfATokensUsersIsKept(t *testing.T) {
+	t.Parallel()
+	ix := &index{credentials: map[string]*credential{}}
+	for id, public := range map[string][]string{"a": {"id", "region"}, "b": {"id"}, "c": {"id", "region"}} {
+		c := &credential{Credential: &vault.Credential{ID: id, Secrets: map[string]string{"id": "s"}}, index: ix, publics: map[string]bool{}}
+		c.checked.Do(func() {})
+		for _, f := range public {
+			c.publics[f] = true
+		}
+		ix.credentials[id] = c
+	}
+	for range 20 { // in any order
+		_, _, public := ix.usersOf(&vault.Token{Sources: map[string]uint64{"s": 1}})
+		if len(public) != 1 || !public["id"] {
+			t.Fatalf("public: %v", public)
+		}
+	}
+}
+
 // A stream during which values are replaced keeps what is new, not all there
 // is once more for every change.
 func TestAStreamKeepsWhatIsNew(t *testing.T) {

@@ -218,8 +218,10 @@ func (s *scrubber) acquireMore(ix *index, host string, in grant.Scope, known map
 // of. The caller wipes the values, also with an error.
 func (s *scrubber) collect(ix *index, host string, in grant.Scope) (values []secret.Value, tokens map[tokenID]bool, err error) {
 	tokens = map[tokenID]bool{}
+	owners := map[string]bool{}
 	for _, l := range levels(make([]level, 0, levelsMost), in) {
 		for _, c := range ix.byHost[place{host, l}] {
+			owners[c.owner()] = true
 			more, err := c.values(s.now())
 			values = append(values, more...)
 			if err != nil {
@@ -232,13 +234,15 @@ func (s *scrubber) collect(ix *index, host string, in grant.Scope) (values []sec
 			}
 			for _, id := range ids {
 				tokens[id] = true
+				owners["token|"+id.key] = true
 			}
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.retired {
-		if slices.ContainsFunc(r.scopes, in.Sees) && slices.Contains(r.hosts, host) {
+		// What could be used here, or what one that can be took the place of.
+		if owners[r.of] || slices.ContainsFunc(r.scopes, in.Sees) && slices.Contains(r.hosts, host) {
 			for _, v := range r.values {
 				values = append(values, v.Clone())
 			}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"moldable.sh/aivault/internal/api"
@@ -93,16 +94,9 @@ func (s *scrubber) keep(id tokenID, scopes []grant.Scope, hosts []string, values
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := fmt.Sprintf("token|%s|%s|%d", id.key, id.of, id.version)
-	if before, known := s.retired[name]; known {
-		wipeValues(before.values)
-		// Several credentials may have used it, and ended at different times.
-		before.scopes, before.hosts, before.values = merged(before.scopes, scopes), merged(before.hosts, hosts), values
-		s.retired[name] = before
-	} else {
-		s.hold(name, retired{scopes: scopes, hosts: hosts, values: values, token: id, of: "token|" + id.key})
-	}
+	s.hold(name, retired{scopes: scopes, hosts: hosts, values: values, token: id, of: "token|" + id.key})
 	for key, set := range s.sets {
-		if slices.Contains(hosts, key.host) {
+		if slices.Contains(hosts, key.host) || !set.built || set.tokens[tokenID{id.key, "", oauth.OwnVersion}] {
 			delete(s.sets, key)
 			s.letGo(set)
 		}
@@ -199,8 +193,12 @@ func (ix *index) usersOf(t *vault.Token) (scopes []grant.Scope, hosts []string, 
 		if !c.holdsAll(t.Sources) {
 			continue
 		}
+		_ = c.check() // finds what is public of it
+		if scopes == nil {
+			public = maps.Clone(c.publics)
+		}
+		maps.DeleteFunc(public, func(field string, _ bool) bool { return !c.publics[field] })
 		scopes, hosts = append(scopes, c.reach()...), append(hosts, c.hosts...)
-		public = c.publics
 	}
 	slices.Sort(hosts)
 	return scopes, slices.Compact(hosts), public

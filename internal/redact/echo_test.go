@@ -93,6 +93,34 @@ func scrubbedFarOff(t testing.TB, set *Set, events bool, text string) (string, i
 // farOff is more than the end of a text is looked at position by position.
 var farOff = strings.Repeat("|", zoneLen*maxUnit*(2+maxBreak))
 
+// The end of the line before its data is the first character of a value that
+// begins with one.
+func TestAValueThatBeginsWithALine(t *testing.T) {
+	t.Parallel()
+	const v = "\nabc\ndef&"
+	set := newSet(v)
+	for _, end := range []string{"\n", "\r", "\r\n"} {
+		for _, blank := range []string{"", " "} {
+			for _, rest := range []string{v[1:], `a\u0062c` + v[4:], "%61bc" + v[4:8] + "&amp;"} {
+				line := end + "data:" + blank
+				text := "data: x" + strings.ReplaceAll("\n"+rest, "\n", line) + "|"
+				const want = "data: x[redacted]|"
+				for i := range len(text) {
+					if got, n := scrubbed(t, set, true, []byte(text[:i]), []byte(text[i:])); got != want || n != 1 {
+						t.Fatalf("%q split at %d: got %q (%d)", text, i, got, n)
+					}
+				}
+				if got, n := scrubbedFarOff(t, set, true, text); got != want || n != 1 {
+					t.Fatalf("%q, far from the end: got %q (%d)", text, got, n)
+				}
+				if got, n := scrubbed(t, set, false, []byte(text)); got != text || n != 0 {
+					t.Fatalf("%q is no event: got %q (%d)", text, got, n)
+				}
+			}
+		}
+	}
+}
+
 // Every encoding, cut into lines of data at every offset of it, and into a
 // line for each byte; then the whole split at every offset.
 func TestEveryEncodingOverLinesOfData(t *testing.T) {

@@ -71,8 +71,11 @@ func readings(b []byte, pos int, events bool, start int) []unit {
 	us := units{events: events}
 	switch {
 	case pos == len(b):
-	case special(b[pos], events && pos > start):
+	case special(b[pos], events):
 		us.at(b, pos, true)
+		if pos == start && endsLine(b[pos]) {
+			us.n = min(us.n, 2) // as it stands, and as the one that joins two lines
+		}
 	default:
 		us.add(b[pos], pos+1)
 	}

@@ -84,9 +84,14 @@ func (s *scanner) try(b []byte, start int, eof bool) (open bool) {
 	return false
 }
 
+// begins says whether a pattern may begin with c, or with what it spells.
+func (s *scanner) begins(c byte) bool {
+	return s.ix.first[c] || introduces(c) || c == '\r' && s.units.events && s.ix.first['\n']
+}
+
 // follow is try for a start that must be taken up again with the next text.
 func (s *scanner) follow(b []byte, start int, eof bool) {
-	if start < 0 || !s.ix.first[b[start]] && !introduces(b[start]) {
+	if start < 0 || !s.begins(b[start]) {
 		return
 	}
 	n := len(s.open)
@@ -319,7 +324,7 @@ func (s *scanner) ending(b []byte, eof bool) (hold int) {
 		}
 	}
 	for i := from; i < len(b); i++ {
-		if (s.ix.first[b[i]] || introduces(b[i])) && s.try(b, i, eof) {
+		if s.begins(b[i]) && s.try(b, i, eof) {
 			return i
 		}
 	}

@@ -55,7 +55,7 @@ func (w *walk) run(ix *index, us *units, b []byte, eof bool) (open bool) {
 				return true
 			}
 			w.drop(at)
-		case !special(b[st.pos], us.events && st.pos > w.start):
+		case !special(b[st.pos], us.events && (st.pos > w.start || ix.first['\n'])):
 			w.drop(at)
 			st.pos++
 			if w.step(ix, &st, b[st.pos-1], st.pos) {
@@ -67,7 +67,11 @@ func (w *walk) run(ix *index, us *units, b []byte, eof bool) (open bool) {
 				return true
 			}
 			w.drop(at)
-			for i := range us.n {
+			n := us.n
+			if st.pos == w.start && endsLine(b[st.pos]) {
+				n = min(n, 2) // no value begins with what it does not hold
+			}
+			for i := range n {
 				w.read(ix, st, &us.u[i])
 			}
 		}
