@@ -17,6 +17,7 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/term"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // Bounds of what verify reads of its files.
@@ -58,6 +59,9 @@ func newAuditVerify(o *Options) *cobra.Command {
 			hint := ""
 			if report.Problem != nil && from == "" {
 				hint = report.Problem.Mend(cfg.Dir)
+				if generation, err := vault.GenerationIn(filepath.Dir(cfg.Dir)); err == nil {
+					hint = audit.ForGeneration(hint, generation)
+				}
 			}
 			return o.printReport(report, hint)
 		},

@@ -144,7 +144,11 @@ func (o *Options) copyTo(ctx context.Context, env, target daemon.Env) (*attack.C
 	if _, err := os.Lstat(filepath.Join(env.Dir, "vault.aiv")); err != nil {
 		return nil, nil
 	}
-	from, err := o.connect(ctx)
+	cfg, err := o.clientConfig()
+	if err != nil {
+		return nil, err
+	}
+	from, err := client.ConnectAsIs(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
