@@ -45,17 +45,18 @@ var (
 	errNewer   = errors.New("is damaged, or was made by a newer aivault")
 )
 
-// GenerationIn is the generation of the document in a vault's directory, as
-// its header claims: what Accept asks for. It needs no key and proves nothing.
-func GenerationIn(dir string) (uint64, error) {
+// Claimed is what the header of the document in a vault's directory says: whose
+// it is, and the generation that Accept asks for. It needs no key and proves
+// nothing.
+func Claimed(dir string) (id string, generation uint64, err error) {
 	from := NewFileStore(filepath.Join(dir, "vault.aiv"), "")
 	defer from.Close()
 	doc, _, err := from.Load()
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	h, _, _, err := splitDocument(doc)
-	return h.Generation, err
+	return h.ID, h.Generation, err
 }
 
 // splitDocument takes a document apart: its header, the line that the state
