@@ -87,6 +87,13 @@ func TestCredentialsThatAreRefused(t *testing.T) {
 	if err != nil || c.CAs != 1 || !c.AllowPrivateNetwork || !c.Ready || c.Auth != "header" || c.Origin != "custom" {
 		t.Errorf("%+v, %v", c, err)
 	}
+
+	// Of a CA file its certificates are told, and nothing that came with them.
+	full.ID = "beside"
+	full.CAPEM = "password: in-the-clear\n" + strings.Replace(string(v.API.CAPEM()), "CERTIFICATE-----\n", "CERTIFICATE-----\nNote: in-the-clear\n\n", 1)
+	if c, err = v.Admin.CreateCredential(background, aivaulttest.Operator(), full); err != nil || c.CAPEM != string(v.API.CAPEM()) {
+		t.Errorf("%q, %v", c.CAPEM, err)
+	}
 }
 
 // A secret that is not pinned becomes so with the first registry provider

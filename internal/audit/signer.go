@@ -244,6 +244,9 @@ func (l *Log) unsigned(last *signedNote) ([]Checkpoint, error) {
 	return append(ends, at), nil
 }
 
+// Published says whether a public key lies beside the log.
+func (l *Log) Published() bool { return exists(l.cfg.Dir, keyName) }
+
 // publish writes the public key beside the log, once. It comes after a first
 // checkpoint: a key says that there is one.
 func (l *Log) publish(s *noteSigner) error {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,9 @@ import (
 type VerifyConfig struct {
 	Dir     string // the log's directory
 	VaultID string // "": as Key names it, or what lies beside the log
+	// Named asks for a key or a checkpoint even where VaultID says whose log it
+	// is: without either nothing is signed, which is ErrUnnamed.
+	Named bool
 	// Key is a verifier key. With "" the one beside the log is used, which
 	// whoever rewrote the log could have replaced: Report.KeyFrom says so.
 	Key        string
@@ -183,28 +187,49 @@ func (v *verification) findKey() (err error) {
 		v.fault = &ChainError{File: keyName, Why: "it is not the key that was given"}
 	}
 	v.id = v.cfg.VaultID
-	if text != "" {
-		var named string
-		if v.key, named, err = parseVerifierKey(text); err != nil {
-			if v.cfg.Key != "" {
-				err = given("the key that was given is none of an audit log: it was cut off or changed")
-			}
-			return err
-		}
-		if v.id != "" && v.id != named {
-			return given("the key is of vault %+q, and the log of vault %+q", named, v.id)
-		}
-		v.id = named
+	if err := v.takeKey(text); err != nil {
+		return err
 	}
+	named := text != ""
 	for _, data := range [][]byte{v.checkpoints, v.cfg.Checkpoint} {
-		if n, _, ok := cutNote(data); ok && v.id == "" {
-			v.id = n.VaultID
+		if n, _, ok := cutNote(data); ok {
+			v.id, named = cmp.Or(v.id, n.VaultID), true
 		}
 	}
-	if v.id == "" {
+	switch {
+	case v.id != "" && (named || !v.cfg.Named):
+	case v.fault != nil:
+		return v.fault
+	default:
 		return ErrUnnamed
 	}
-	v.report.VaultID, v.report.Key = v.id, text
+	v.report.VaultID = v.id
+	return nil
+}
+
+// takeKey takes a key to check signatures with, "" for none. What was given
+// has to be one; of one beside the log that is none, or another vault's, nothing
+// follows for the log.
+func (v *verification) takeKey(text string) error {
+	if text == "" {
+		return nil
+	}
+	key, named, err := parseVerifierKey(text)
+	wrong := ""
+	switch {
+	case err != nil && v.cfg.Key != "":
+		return given("the key that was given is none of an audit log: it was cut off or changed")
+	case err != nil:
+		wrong = "it is no public key of an audit log"
+	case v.id == "" || v.id == named:
+		v.key, v.id, v.report.Key = key, named, text
+		return nil
+	case v.cfg.Key != "":
+		return given("the key is of vault %+q, and the log of vault %+q", named, v.id)
+	default:
+		wrong = "it is the key of another vault"
+	}
+	v.fault, v.report.KeyFrom = &ChainError{File: keyName, Why: wrong}, ""
 	return nil
 }
 

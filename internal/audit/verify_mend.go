@@ -38,6 +38,13 @@ func (e *ChainError) Mend(dir string) string {
 	if _, err := os.Lstat(path); err != nil {
 		return SignAnew
 	}
+	return WriteAnew(path)
+}
+
+// WriteAnew puts a file beside the log out of the way, which a daemon that
+// opens the vault then writes anew. It is kept: that somebody changed it is
+// the finding.
+func WriteAnew(path string) string {
 	return "mv " + durable.ShellQuote(path) + " " + durable.ShellQuote(aside(path)) + " && " + SignAnew
 }
 

@@ -149,3 +149,34 @@ func TestMend(t *testing.T) {
 		t.Errorf("of the key: %q", got)
 	}
 }
+
+// A key beside the log that is none of this vault's says nothing about the
+// log: it is what is wrong, and the way out is not another log.
+func TestVerifyOfAnotherKeyBesideTheLog(t *testing.T) {
+	cfg := config(t)
+	verified(t, cfg, 9, 5)
+	path := filepath.Join(cfg.Dir, keyName)
+	for name, text := range map[string]string{
+		"of another vault": verifierKey(t, Config{VaultID: "other"}, testKey(1)) + "\n",
+		"none":             "garbage\n",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := verify(t, VerifyConfig{Dir: cfg.Dir, VaultID: vaultID, Named: true})
+		if r.Problem == nil || r.Problem.File != keyName || r.Problem.Mend(cfg.Dir) != "aivault doctor" || r.Records != 9 {
+			t.Errorf("%s: %+v, %v", name, r, r.Problem)
+		}
+		if r.Key != "" || r.KeyFrom != "" || r.Checkpoints != 0 {
+			t.Errorf("%s: it was taken: %+v", name, r)
+		}
+	}
+	for _, name := range []string{keyName, checkpointsName} {
+		if err := os.Remove(filepath.Join(cfg.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Verify(VerifyConfig{Dir: cfg.Dir, VaultID: vaultID, Named: true}); !errors.Is(err, ErrUnnamed) {
+		t.Errorf("with nothing beside it: %v", err)
+	}
+}

@@ -25,9 +25,10 @@ func (c *credential) describe() api.Credential {
 	d := api.Credential{
 		ID: c.ID, Provider: c.Provider, Origin: "custom", Scope: c.Scope,
 		Secrets: maps.Clone(c.Secrets), Hosts: append([]string{}, c.Hosts...), CreatedAt: c.CreatedAtMs,
-		CAs: certificates(c.CAPEM), CAPEM: c.CAPEM, AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
+		AllowPrivateNetwork: c.AllowPrivateNetwork, AllowPorts: slices.Clone(c.AllowPorts), AllowHTTP: c.AllowHTTP,
 		PublicParts: slices.Clone(c.PublicParts), Only: slices.Clone(c.Only),
 	}
+	d.CAs, d.CAPEM = certificates(c.CAPEM)
 	if c.Token != nil {
 		options := *c.Token
 		d.Token = &options
@@ -88,16 +89,18 @@ func (c *credential) registryAuth(p *registry.Provider) (auth string, missing []
 	return auth, Missing(p, c.Secrets)
 }
 
-// certificates counts the certificates of a PEM text.
-func certificates(text string) int {
-	n := 0
+// certificates are those of a PEM text, and how many. Nothing that stands
+// beside them is told: a CA file may have come with what is nobody's to read.
+func certificates(text string) (n int, alone string) {
+	var out []byte
 	for rest := []byte(text); ; n++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return n
+			return n, string(out)
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return n
+			return n, string(out)
 		}
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes})...)
 	}
 }

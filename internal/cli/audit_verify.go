@@ -17,6 +17,7 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/term"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // Bounds of what verify reads of its files.
@@ -48,16 +49,23 @@ func newAuditVerify(o *Options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			inUse := func(hint string) string { return hint }
+			if from == "" {
+				if id, generation, err := vault.Claimed(filepath.Dir(cfg.Dir)); err == nil {
+					cfg.VaultID, cfg.Named = id, true
+					inUse = func(hint string) string { return audit.ForGeneration(hint, generation) }
+				}
+			}
 			var report audit.Report
 			if done := untilDone(cmd.Context(), func() { report, err = audit.Verify(cfg) }); done != nil {
 				return done
 			}
 			if err != nil {
-				return verifyError(err, cfg.Dir, from)
+				return verifyError(err, &cfg, from, inUse)
 			}
 			hint := ""
 			if report.Problem != nil && from == "" {
-				hint = report.Problem.Mend(cfg.Dir)
+				hint = inUse(report.Problem.Mend(cfg.Dir))
 			}
 			return o.printReport(report, hint)
 		},
@@ -96,7 +104,8 @@ func (o *Options) verifyConfig(ctx context.Context, from, key, checkpoint string
 }
 
 // verifyError says why a log could not be checked, and what to do about it.
-func verifyError(err error, dir, from string) error {
+func verifyError(err error, cfg *audit.VerifyConfig, from string, inUse func(string) string) error {
+	dir := cfg.Dir
 	var bad *audit.GivenError
 	var open *durable.PermissionError
 	switch {
@@ -117,8 +126,11 @@ func verifyError(err error, dir, from string) error {
 		return api.Errorf(api.Internal, "the audit log cannot be checked: %w", err)
 	}
 	hint := "aivault status"
-	if from != "" {
+	switch {
+	case from != "":
 		hint = "aivault help audit verify"
+	case cfg.VaultID != "": // a vault is there, and had one
+		hint = inUse(audit.LogLost)
 	}
 	return api.Errorf(api.VaultUnavailable, "there is no audit log in %q", dir).WithHint("%s", hint)
 }

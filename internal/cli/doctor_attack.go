@@ -29,21 +29,28 @@ type attackRun struct {
 
 // attack runs the attack suite against this very program and configuration:
 // the daemon beside it, on a vault of its own in a directory that is gone
-// afterwards, also after Ctrl-C and when the terminal goes.
+// afterwards, also after Ctrl-C, when the terminal goes, and when nobody reads
+// what is printed any more.
 func (o *Options) attack(ctx context.Context) error {
-	running, stop := ctx, func() {}
+	running, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	if !signal.Ignored(syscall.SIGHUP) {
-		running, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		running, giveUp = signal.NotifyContext(running, syscall.SIGHUP)
+		defer giveUp()
 	}
-	defer stop()
-	err := o.attackIn(running)
+	// While somebody takes it, a pipe that nobody reads fails a write and does
+	// not end this process. It comes of sockets too, and means nothing there.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+	err := o.attackIn(running, giveUp)
 	if running.Err() != nil {
 		return exitStatus(api.ExitInterrupted)
 	}
 	return err
 }
 
-func (o *Options) attackIn(ctx context.Context) (err error) {
+func (o *Options) attackIn(ctx context.Context, giveUp func()) (err error) {
 	env, err := o.env()
 	if err != nil {
 		return err
@@ -68,7 +75,12 @@ func (o *Options) attackIn(ctx context.Context) (err error) {
 	cfg := attack.Config{Socket: target.OwnSocket, AgentSocket: agent, Dir: target.Dir}
 	if !o.JSON {
 		o.attacking(run.Copied)
-		cfg.Ended = func(r attack.Result) { err = errors.Join(err, o.printAttack(&r)) }
+		cfg.Ended = func(r attack.Result) {
+			if failed := o.printAttack(&r); failed != nil {
+				err = errors.Join(err, failed)
+				giveUp()
+			}
+		}
 	}
 	results, failed := attack.Run(ctx, cfg)
 	if err = errors.Join(err, failed); err != nil {
@@ -144,7 +156,11 @@ func (o *Options) copyTo(ctx context.Context, env, target daemon.Env) (*attack.C
 	if _, err := os.Lstat(filepath.Join(env.Dir, "vault.aiv")); err != nil {
 		return nil, nil
 	}
-	from, err := o.connect(ctx)
+	cfg, err := o.clientConfig()
+	if err != nil {
+		return nil, err
+	}
+	from, err := client.ConnectAsIs(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

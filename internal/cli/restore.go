@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,7 @@ func newRestore(o *Options) *cobra.Command {
 				done, err = o.restoreFile(cmd, c, r, pass, args[0])
 			}
 			if err != nil {
-				return err
+				return sameFlags(err, r.Accept, pass.file)
 			}
 			return o.printRestored(done)
 		})
@@ -135,6 +136,23 @@ func nameFile(err error, path string) error {
 		return err
 	}
 	return e.WithHint("%s", strings.Replace(e.Hint, "restore FILE", "restore "+shellWord(path), 1))
+}
+
+// sameFlags puts what was given into a hint that repeats the command without
+// it: who follows one hint after the other would never have given both.
+func sameFlags(err error, accept uint64, passphraseFile string) error {
+	e := api.AsError(err)
+	if !strings.HasPrefix(e.Hint, "aivault restore ") {
+		return err
+	}
+	hint := e.Hint
+	if accept != 0 && !strings.Contains(hint, " --accept ") {
+		hint += " --accept " + strconv.FormatUint(accept, 10)
+	}
+	if passphraseFile != "" && !strings.Contains(hint, " --passphrase-file ") {
+		hint += " --passphrase-file " + shellWord(passphraseFile)
+	}
+	return e.WithHint("%s", hint)
 }
 
 func (o *Options) printRestored(done api.Restored) error {

@@ -94,6 +94,20 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	return c, c.sendEnvKey(ctx)
 }
 
+// ConnectAsIs is Connect for who only looks: it starts no daemon and asks for
+// no passphrase. Where no daemon runs, and none was named, this process opens
+// the vault itself.
+func ConnectAsIs(ctx context.Context, cfg Config) (*Client, error) {
+	cfg.Unlock, cfg.Notice = nil, nil
+	cfg.Env.Autostart = false
+	c, err := Connect(ctx, cfg)
+	if api.CodeOf(err) == api.DaemonUnreachable && explicit(cfg) == "" {
+		cfg.Env.Disable = true
+		return Connect(ctx, cfg)
+	}
+	return c, err
+}
+
 // explicit is the socket that the person named.
 func explicit(cfg Config) string {
 	if cfg.Socket != "" {

@@ -72,6 +72,40 @@ func TestASocketWhereNobodyListensIsNamedTheWayItWasGiven(t *testing.T) {
 	}
 }
 
+// A daemon that ends in the middle, and what is none, are told in our words.
+func TestARequestThatBreaksOff(t *testing.T) {
+	for name, answer := range map[string]string{"nothing": "", "half a header": "HTTP/1.1 200 OK\r\nAivault-", "no HTTP": "SSH-2.0-x\r\n\r\n"} {
+		cfg := config(t)
+		cfg.Socket = filepath.Join(cfg.Env.Home, "it")
+		ln, err := net.Listen("unix", cfg.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = conn.Read(make([]byte, 64<<10))
+				_, _ = io.WriteString(conn, answer)
+				conn.Close()
+			}
+		}()
+		c, err := Connect(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Secrets(t.Context())
+		e := api.AsError(err)
+		if e == nil || e.Code != api.DaemonUnreachable || e.Hint == "" || e.Message != fmt.Sprintf("the request to the daemon at %q broke off: it has ended, or what it sent is no answer", cfg.Socket) {
+			t.Errorf("%s: %+v", name, e)
+		}
+		c.Close()
+	}
+}
+
 func errOf(_ *Client, err error) error { return err }
 
 func TestNoAivaultdBeside(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -103,7 +104,11 @@ func (c *Client) transportError(ctx context.Context, err error) error {
 	if errors.As(err, &known) {
 		return known
 	}
-	return api.Errorf(api.DaemonUnreachable, "the daemon at %q broke the request off: %w", c.path, err).
+	why := "it has ended, or what it sent is no answer"
+	if file, ok := errors.AsType[*fs.PathError](err); ok {
+		why = file.Error() // of what was to be sent
+	}
+	return api.Errorf(api.DaemonUnreachable, "the request to the daemon at %q broke off: %s", c.path, why).
 		WithHint("aivault daemon status, or its log: aivault daemon logs")
 }
 

@@ -76,11 +76,11 @@ func (e *exam) auditKey(path, key string) {
 	case errors.Is(err, audit.ErrUnnamed):
 		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), audit.SignAnew)
 	case err != nil:
-		e.add(id, Problem, fmt.Sprintf("%s cannot be read", path), "rm "+durable.ShellQuote(path)+" && aivault restart")
+		e.add(id, Problem, fmt.Sprintf("%s cannot be read", path), audit.WriteAnew(path))
 	case key == "":
 		e.add(id, Skipped, "the log's public key: the vault's own is not known while it is "+e.status.Vault.State, "")
 	case strings.TrimSpace(string(b)) != key:
-		e.add(id, Problem, fmt.Sprintf("%s is not the key that this vault signs its log with", path), "rm "+durable.ShellQuote(path)+" && aivault restart")
+		e.add(id, Problem, fmt.Sprintf("%s is not the key that this vault signs its log with", path), audit.WriteAnew(path))
 	default:
 		e.add(id, OK, "the public key beside the log is the vault's", "")
 	}

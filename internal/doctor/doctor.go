@@ -112,14 +112,7 @@ func (e *exam) add(id string, level Level, what, hint string) {
 // ask finds whoever can tell about the vault: its daemon, where one runs, and
 // else this process.
 func (e *exam) ask(ctx context.Context) {
-	cfg := e.cfg.Client
-	cfg.Unlock, cfg.Notice = nil, nil
-	cfg.Env.Autostart = false
-	c, err := client.Connect(ctx, cfg)
-	if api.CodeOf(err) == api.DaemonUnreachable && cfg.Socket == "" && !cfg.Env.SocketSet {
-		cfg.Env.Disable = true
-		c, err = client.Connect(ctx, cfg)
-	}
+	c, err := client.ConnectAsIs(ctx, e.cfg.Client)
 	if err == nil {
 		e.client = c
 		e.status, err = c.Status(ctx)

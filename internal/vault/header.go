@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"path/filepath"
 	"strings"
 
 	"moldable.sh/aivault/internal/keysource"
@@ -43,6 +44,20 @@ var (
 	errDamaged = errors.New("is damaged")
 	errNewer   = errors.New("is damaged, or was made by a newer aivault")
 )
+
+// Claimed is what the header of the document in a vault's directory says: whose
+// it is, and the generation that Accept asks for. It needs no key and proves
+// nothing.
+func Claimed(dir string) (id string, generation uint64, err error) {
+	from := NewFileStore(filepath.Join(dir, "vault.aiv"), "")
+	defer from.Close()
+	doc, _, err := from.Load()
+	if err != nil {
+		return "", 0, err
+	}
+	h, _, _, err := splitDocument(doc)
+	return h.ID, h.Generation, err
+}
 
 // splitDocument takes a document apart: its header, the line that the state
 // is bound to, and the sealed state.

@@ -161,7 +161,7 @@ func (v *Vault) startLog(log *audit.Log, s *Snapshot) (from checkedLog, signed a
 	if newest != nil {
 		signed = newest.Head
 	}
-	s.unsigned = newest == nil
+	s.unsigned = newest == nil || !log.Published()
 	if v.checked.hash == s.hash {
 		return v.checked, signed, nil
 	}

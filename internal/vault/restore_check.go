@@ -32,7 +32,7 @@ func (v *Vault) checkRestoring() error {
 	if err == nil || errors.As(err, new(*durable.PermissionError)) || transient(err) {
 		return err
 	}
-	return api.Errorf(api.VaultUnavailable, "vault %s: %s is not what a restore leaves: %w", v.cfg.Dir, dir, err).
+	return api.Errorf(api.VaultUnavailable, "%s is not what a restore leaves: %w", dir, err).
 		WithHint("mv %s %s", durable.ShellQuote(dir), durable.ShellQuote(v.path(v.freeName(restoringName+".aside"))))
 }
 

@@ -25,7 +25,7 @@ type Snapshot struct {
 
 	logEnd    audit.Head // up to where the log was checked
 	confirmed bool       // the log says that this file was committed
-	unsigned  bool       // no checkpoint of the vault's key lies beside the log
+	unsigned  bool       // no checkpoint of the vault's key lies beside the log, or no key
 }
 
 func newSnapshot(gen Generation, hash string, size int, h header, st *State, keys *keyring) *Snapshot {
