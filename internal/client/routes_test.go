@@ -197,7 +197,7 @@ func TestEveryRouteHasItsMethod(t *testing.T) {
 		patterns[rt.Method+" "+rt.Pattern] = "^" + rt.Method + " " + path + `(\?.*)?$`
 	}
 	reached := map[string]bool{}
-	distrust := errors.New("nobody vouches for the listener")
+	distrust := api.Errorf(api.DaemonUnreachable, "nobody vouches for the listener")
 	trusted := c.operator
 	t.Cleanup(func() { c.operator = trusted })
 	for _, r := range requests {
