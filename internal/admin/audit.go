@@ -66,7 +66,11 @@ func (a *Admin) FollowAudit(ctx context.Context, who grant.Caller, q audit.Query
 	if log == nil {
 		return nil, api.Errorf(api.VaultUnavailable, "there is no vault, and so no audit log to follow").WithHint("aivault init")
 	}
-	return func(ctx context.Context, fn func([]byte) error) error { return auditError(log.Follow(ctx, q, fn)) }, nil
+	follow, err := log.Follow(ctx, q)
+	if err != nil {
+		return nil, auditError(err)
+	}
+	return func(ctx context.Context, fn func([]byte) error) error { return auditError(follow(ctx, fn)) }, nil
 }
 
 // auditLog is the log to read for the operator; nil where there is no vault.

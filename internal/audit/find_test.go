@@ -314,13 +314,44 @@ func TestExportIsFlat(t *testing.T) {
 	}
 }
 
+func follow(ctx context.Context, l *Log, q Query, fn func(line []byte) error) error {
+	from, err := l.Follow(ctx, q)
+	if err != nil {
+		return err
+	}
+	return from(ctx, fn)
+}
+
+// What comes before a follower has begun to read is told to it.
+func TestFollowMissesNothing(t *testing.T) {
+	cfg := config(t)
+	l := create(t, cfg)
+	add(t, l, 1, 3)
+	from, err := l.Follow(t.Context(), Query{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(t, l, 4, 5)
+	var seqs []uint64
+	stop := errors.New("stop")
+	if err := from(t.Context(), func(line []byte) error {
+		seq, _, _ := parsePrefix(line)
+		if seqs = append(seqs, seq); seq == 5 {
+			return stop
+		}
+		return nil
+	}); !errors.Is(err, stop) || !slices.Equal(seqs, []uint64{4, 5}) {
+		t.Errorf("%v, %v", seqs, err)
+	}
+}
+
 // following starts a follower and returns what it gives.
 func following(t *testing.T, l *Log, q Query) (lines <-chan uint64, end func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	out, done, begun := make(chan uint64, 10_000), make(chan error, 1), len(followersOf(l))
 	go func() {
-		done <- l.Follow(ctx, q, func(line []byte) error {
+		done <- follow(ctx, l, q, func(line []byte) error {
 			seq, _, _ := parsePrefix(line)
 			out <- seq
 			return nil
@@ -409,7 +440,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	stop := errors.New("stop")
-	if err := other.Follow(t.Context(), Query{Limit: 1}, func([]byte) error { return stop }); !errors.Is(err, stop) {
+	if err := follow(t.Context(), other, Query{Limit: 1}, func([]byte) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("%v", err)
 	}
 }
@@ -424,7 +455,7 @@ func TestFollowWhilePruned(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		n := 0
-		done <- l.Follow(ctx, Query{}, func(line []byte) error {
+		done <- follow(ctx, l, Query{}, func(line []byte) error {
 			if n++; n == 1 {
 				close(first)
 				<-goOn

@@ -19,16 +19,20 @@ const (
 	followBuffer = 4 * MaxLine
 )
 
-// Follow calls fn with the lines that q picks as they are appended, by
+// Follow is what calls fn with the lines that q picks as they are appended, by
 // whatever process, until ctx ends or fn fails. It begins behind the line that
-// is the last when it is called; with a Limit it first gives the newest so many
-// up to there. The line is valid only during the call. What does not follow
-// ends it with a *ChainError.
-func (l *Log) Follow(ctx context.Context, q Query, fn func(line []byte) error) error {
+// is the last now, so that nothing is missed which comes after Follow returned;
+// with a Limit it first gives the newest so many up to there. The line is valid
+// only during the call. What does not follow ends it with a *ChainError.
+func (l *Log) Follow(ctx context.Context, q Query) (func(ctx context.Context, fn func(line []byte) error) error, error) {
 	at, err := l.settledEnd(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	return func(ctx context.Context, fn func(line []byte) error) error { return l.follow(ctx, q, at, fn) }, nil
+}
+
+func (l *Log) follow(ctx context.Context, q Query, at chain, fn func(line []byte) error) error {
 	news := make(chan struct{}, 1)
 	news <- struct{}{} // of what came since
 	l.mu.Lock()
