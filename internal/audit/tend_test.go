@@ -300,6 +300,22 @@ func TestTend(t *testing.T) {
 	add(t, l, 1, 1)
 }
 
+// A tender that is faster than who goes on in the next segment finds it empty,
+// as a killed rotation leaves it: its first line wakes it once more.
+func TestTheFirstLineWakesTheTender(t *testing.T) {
+	l := create(t, config(t))
+	l.wakeTender = make(chan struct{}, 1)
+	for n, want := range []int{1, 0} {
+		add(t, l, n, n)
+		if got := len(l.wakeTender); got != want {
+			t.Errorf("line %d: woken %d times", n+1, got)
+		}
+		for len(l.wakeTender) > 0 {
+			<-l.wakeTender
+		}
+	}
+}
+
 // aged is a log whose segments were closed at one-day intervals, the last of
 // them now.
 func aged(t *testing.T, closed int, retain time.Duration) (l *Log, keep *Head, now *time.Time) {

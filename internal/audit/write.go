@@ -61,8 +61,17 @@ func (l *Log) write(batch []*pending) error {
 		}
 		return fmt.Errorf("audit: append: %w", err)
 	}
-	l.tail = end
+	l.moveTail(end)
 	return nil
+}
+
+// moveTail goes on in the current segment. With its first line the tender has
+// one more that is settled: an empty one may be what a killed rotation left.
+func (l *Log) moveTail(to chain) {
+	first := l.tail.offset == 0 && to.offset > 0
+	if l.tail = to; first {
+		l.kick()
+	}
 }
 
 // catchUp makes tail the end of the log, which others may have moved.
@@ -104,7 +113,7 @@ func (l *Log) catchUpHere() error {
 		if err != nil {
 			return err
 		}
-		l.tail = next
+		l.moveTail(next)
 		if torn > 0 && removed == nil { // a killed writer's, never confirmed to anyone
 			if err := l.file.Truncate(next.offset); err != nil {
 				return fmt.Errorf("audit: cut off an unfinished line: %w", err)
