@@ -5,8 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io"
 	"math/rand/v2"
+	"net/url"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +53,7 @@ func jsonText(rng *rand.Rand, n, escapes int) []byte {
 
 func BenchmarkReader(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 2))
+	text := string(jsonText(rng, 8<<20, 0))
 	texts := []struct {
 		name string
 		text []byte
@@ -57,6 +61,9 @@ func BenchmarkReader(b *testing.B) {
 		{"plain", jsonText(rng, 8<<20, 0)},
 		{"escapes", jsonText(rng, 8<<20, 6)},
 		{"denseEscapes", jsonText(rng, 8<<20, 1)},
+		{"jsonInJSON", []byte(strconv.Quote(text))},
+		{"html", []byte(html.EscapeString(text))},
+		{"form", []byte(url.QueryEscape(text))},
 		{"base64", []byte(base64.StdEncoding.EncodeToString(randomBytes(rng, 6<<20)))},
 		{"random", randomBytes(rng, 8<<20)},
 		{"backslashes", bytes.Repeat([]byte(`\`), 1<<20)},

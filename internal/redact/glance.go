@@ -26,15 +26,17 @@ func (ix *index) glance(b []byte, p int) (c byte, next int, v verdict) {
 		return ix.percent(b, p+1, 1)
 	case '&':
 		return ix.ampersand(b, p+1, 1)
+	case '\\':
+		return ix.backslash(b, p+1)
 	}
-	return ix.backslash(b, p+1)
+	return 0, 0, unsure // a line's end
 }
 
 // glanceRune tells of an escape that stands for r and ends at next.
-func (ix *index) glanceRune(r rune, next int) (byte, int, verdict) {
+func (ix *index) glanceRune(b []byte, r rune, next, nesting int) (byte, int, verdict) {
 	switch {
 	case r < 0x80:
-		return ix.glanceByte(byte(r), next)
+		return ix.glanceByte(b, byte(r), next, nesting)
 	case r < 0x100 && ix.zoned[r], r < 0x800 && ix.zoned[0xc0|r>>6]:
 	case r < 0x800:
 		return 0, next, idle
@@ -46,26 +48,37 @@ func (ix *index) glanceRune(r rune, next int) (byte, int, verdict) {
 	return 0, 0, unsure
 }
 
-func (ix *index) glanceByte(c byte, next int) (byte, int, verdict) {
+// glanceByte tells of an escape that stands for c and ends at next. Where c
+// introduces an escape itself, it looks at that one's body, nesting times.
+func (ix *index) glanceByte(b []byte, c byte, next, nesting int) (byte, int, verdict) {
 	switch {
-	case introduces(c):
-		return 0, 0, unsure
-	case ix.zoned[c]:
+	case ix.away[c]:
+		return 0, next, idle
+	case !introduces(c):
 		return c, next, single
+	case nesting == 0 || ix.zoned[c]:
+	case c == '%':
+		return ix.percent(b, next, nesting-1)
+	case c == '&':
+		return ix.ampersand(b, next, nesting-1)
 	}
-	return 0, next, idle
+	return 0, 0, unsure
 }
 
-// percent looks at what follows a percent sign. %25 is one itself.
+// percent looks at what follows a percent sign.
 func (ix *index) percent(b []byte, i, nesting int) (byte, int, verdict) {
+	if i+2 <= len(b) {
+		high, low := ix.digits[b[i]], ix.digits[b[i+1]]
+		if c := high<<4 | low&^digitMark; high&low&digitMark != 0 && ix.away[c] {
+			return 0, i + 2, idle
+		}
+	}
 	r, st := ix.glanceHex(b, i, 2)
 	switch {
 	case st == none:
 		return 0, i, idle
-	case st == complete && r == '%' && nesting > 0 && !ix.zoned['%']:
-		return ix.percent(b, i+2, nesting-1)
 	case st == complete:
-		return ix.glanceByte(byte(r), i+2)
+		return ix.glanceByte(b, byte(r), i+2, nesting)
 	}
 	return 0, 0, unsure
 }
@@ -82,15 +95,15 @@ func (ix *index) backslash(b []byte, i int) (byte, int, verdict) {
 		return ix.backslashes(b, i)
 	case c == 'u':
 		if r, st := ix.glanceHex(b, i+1, 4); st == complete {
-			return ix.glanceRune(r, i+5)
+			return ix.glanceRune(b, r, i+5, 1)
 		}
 	case c == 'x':
 		if r, st := ix.glanceHex(b, i+1, 2); st == complete {
-			return ix.glanceByte(byte(r), i+3)
+			return ix.glanceByte(b, byte(r), i+3, 1)
 		}
 	case !introduces(c):
 		if r, _, next, st := decodeBackslash(b, i, false); st == complete {
-			return ix.glanceByte(byte(r), next)
+			return ix.glanceByte(b, byte(r), next, 1)
 		}
 	}
 	return 0, 0, unsure
@@ -109,20 +122,23 @@ func (ix *index) backslashes(b []byte, i int) (byte, int, verdict) {
 		return 0, i, idle
 	}
 	if r, st := ix.glanceHex(b, i+1, 4); b[i] == 'u' && st == complete && (r >= 0x80 || ix.dull[r]) {
-		if _, _, v := ix.glanceRune(r, i); v == idle {
+		if _, _, v := ix.glanceRune(b, r, i, 0); v == idle {
 			return 0, i, idle
 		}
 	}
 	return 0, 0, unsure
 }
 
-// ampersand looks at what follows an ampersand. &amp; is one itself.
+// ampersand looks at what follows an ampersand.
 func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
+	if i+4 <= len(b) && string(b[i:i+4]) == "amp;" {
+		return ix.glanceByte(b, '&', i+4, nesting)
+	}
 	switch {
 	case i+2 > len(b) || introduces(b[i]) || endsLine(b[i]):
 		return 0, 0, unsure
 	case b[i] == '#':
-		return ix.glanceNumber(b, i+1)
+		return ix.glanceNumber(b, i+1, nesting)
 	case !isLetter(b[i]):
 		return 0, i, idle
 	case introduces(b[i+1]) || endsLine(b[i+1]):
@@ -138,12 +154,8 @@ func (ix *index) ampersand(b []byte, i, nesting int) (byte, int, verdict) {
 		return 0, 0, unsure
 	}
 	if b[end] == ';' {
-		c, _ := entity(b[i:end])
-		switch {
-		case c == '&' && nesting > 0 && !ix.zoned['&']:
-			return ix.ampersand(b, end+1, nesting-1)
-		case c != 0:
-			return ix.glanceByte(c, end+1)
+		if c, _ := entity(b[i:end]); c != 0 {
+			return ix.glanceByte(b, c, end+1, nesting)
 		}
 	}
 	if mayBeBare(b[i:end]) {
@@ -167,10 +179,16 @@ func mayBeBare(name []byte) bool {
 }
 
 // glanceNumber looks at what follows "&#", up to a semicolon.
-func (ix *index) glanceNumber(b []byte, i int) (byte, int, verdict) {
+func (ix *index) glanceNumber(b []byte, i, nesting int) (byte, int, verdict) {
+	if i+3 <= len(b) && b[i+2] == ';' { // &#34; and the like
+		high, low := ix.digits[b[i]]^digitMark, ix.digits[b[i+1]]^digitMark
+		if high < 10 && low < 10 && ix.away[10*high+low] {
+			return 0, i + 3, idle
+		}
+	}
 	r, next, st := decodeNumber(b[:min(len(b), i+maxDigits)], i, false)
 	if st == complete && b[next-1] == ';' {
-		return ix.glanceRune(r, next)
+		return ix.glanceRune(b, r, next, nesting)
 	}
 	return 0, 0, unsure
 }

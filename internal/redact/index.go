@@ -80,6 +80,8 @@ type index struct {
 	// Which bytes a pattern may begin with, and which its zone may hold:
 	// with these, most of a text's escapes are done with at once.
 	first, zoned [256]bool
+	// Which bytes neither stand in a zone nor introduce an escape.
+	away [256]bool
 	// Which bytes behind a backslash make no escape that matters.
 	dull [256]bool
 	// The second letters of the names in HTML that begin with a byte.
@@ -116,12 +118,15 @@ func newIndex(k keys, values []secret.Value) *index {
 			ix.digits[c] = byte(d) | digitMark
 		}
 	}
+	for c := range ix.away {
+		ix.away[c] = !ix.zoned[c] && !introduces(byte(c))
+	}
 	for c := range ix.dull {
 		if introduces(byte(c)) || endsLine(byte(c)) {
 			continue // it may be what spells the rest, or stand within it
 		}
 		r, _, _, st := decode('\\', []byte{byte(c)}, 0, false)
-		ix.dull[c] = st == none || st == complete && !introduces(byte(r)) && !ix.zoned[r]
+		ix.dull[c] = st == none || st == complete && ix.away[r]
 	}
 	return ix
 }
@@ -259,6 +264,7 @@ func (ix *index) wipe() {
 	clear(ix.first[:])
 	clear(ix.zoned[:])
 	clear(ix.dull[:])
+	clear(ix.away[:])
 	ix.zonedLong = false
 	ix.keys = keys{}
 }

@@ -57,8 +57,8 @@ func (in *introducers) next(i int) int {
 
 // mark looks at the block at i.
 func (in *introducers) mark(i int) {
-	in.base, in.done, in.marks = i, i+block, 0
 	b := (*[block]byte)(in.b[i:])
+	var marks uint64
 	for k := 0; k < block; k += 8 {
 		v := binary.LittleEndian.Uint64(b[k:])
 		hits := zeros(v^eachByte*'\\') | zeros(v^eachByte*'%') | zeros(v^eachByte*'&')
@@ -66,8 +66,9 @@ func (in *introducers) mark(i int) {
 			hits |= zeros(v^eachByte*'\n') | zeros(v^eachByte*'\r')
 		}
 		// The highest bits of the eight bytes, beside each other.
-		in.marks |= hits >> 7 * 0x0102040810204080 >> 56 << k
+		marks |= hits >> 7 * 0x0102040810204080 >> 56 << (k & 63)
 	}
+	in.base, in.done, in.marks = i, i+block, marks
 }
 
 // eachByte times a byte is that byte eight times.

@@ -183,7 +183,12 @@ func (s *scanner) escapes(b []byte, eof bool) {
 	undecided := len(b)
 	in := introducers{b: b, events: s.units.events}
 	for p := in.next(s.esc); p < len(b); {
-		next, more := s.escape(b, p, eof)
+		c, next, v := s.ix.glance(b, p)
+		if v == idle {
+			p = in.next(next)
+			continue
+		}
+		next, more := s.escape(b, p, eof, c, next, v)
 		if more {
 			undecided = min(undecided, p)
 		}
@@ -192,20 +197,17 @@ func (s *scanner) escapes(b []byte, eof bool) {
 	s.esc = undecided
 }
 
-// escape looks up the windows around the introducer at p. None need be looked
-// up for those before next; more says that the text ends too early to tell all
-// of its windows.
-func (s *scanner) escape(b []byte, p int, eof bool) (next int, more bool) {
+// escape looks up the windows around the introducer at p, of which a glance
+// has told c, behind and v. None need be looked up for those before next; more
+// says that the text ends too early to tell all of its windows.
+func (s *scanner) escape(b []byte, p int, eof bool, c byte, behind int, v verdict) (next int, more bool) {
 	if endsLine(b[p]) {
 		if !s.breaks(b, p, eof) {
 			return p + 1, false
 		}
 		return p + 1, s.readings(b, p, eof)
 	}
-	switch c, behind, v := s.ix.glance(b, p); v {
-	case idle:
-		return behind, false
-	case single:
+	if v == single {
 		if hit, ok := s.ahead(b, c, behind); ok {
 			s.follows(b, p, eof, s.behind(b, p, c), hit)
 			return p + 1, false
