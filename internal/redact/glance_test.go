@@ -51,6 +51,22 @@ func TestAGlanceTellsWhatTheReadingsAre(t *testing.T) {
 	}
 }
 
+// However often an introducer is escaped, a glance follows it once: its time
+// is bounded.
+func TestAGlanceGoesOnlySoDeep(t *testing.T) {
+	set := newSet("aaaaaaaa")
+	sc := set.scanner()
+	for _, text := range []string{"%25", "&amp;", "&#38;"} {
+		body := strings.TrimLeft(text, "%&")
+		for times := range 6 {
+			b := []byte(text[:1] + strings.Repeat(body, times) + "zzzz")
+			if _, _, told := sc.ix.glance(b, 0); (told == unsure) != (times > 1) {
+				t.Errorf("%q: %d", b, told)
+			}
+		}
+	}
+}
+
 // spelled is text with some of its characters escaped, up to so many times.
 func spelled(rng *rand.Rand, text string, times int) string {
 	if times == 0 {
