@@ -145,7 +145,7 @@ func (e *exam) readable() []string {
 	return all[:min(len(all), maxVisibleFiles)]
 }
 
-// matching are the files of a directory that a pattern names.
+// matching are the files of a directory that a pattern names, in order.
 func matching(dir, pattern string) ([]string, error) {
 	sub, last := filepath.Split(pattern)
 	entries, err := os.ReadDir(filepath.Join(dir, sub))
