@@ -141,7 +141,7 @@ func (e *exam) unseen() string {
 	case e.client == nil:
 		return "nobody answers"
 	case !e.operator():
-		return "only the operator sees them"
+		return "only the operator is told"
 	case e.status.Vault.State == vault.None:
 		return "there is no vault yet"
 	}

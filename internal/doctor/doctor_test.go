@@ -150,9 +150,9 @@ func TestAuditKeyAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for why, e := range map[string]*exam{
-		"nobody answers":              {},
-		"only the operator sees them": {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "unlocked"}}},
-		"the vault is locked":         {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "locked"}, Caller: api.CallerStatus{Operator: true}}},
+		"nobody answers":            {},
+		"only the operator is told": {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "unlocked"}}},
+		"the vault is locked":       {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "locked"}, Caller: api.CallerStatus{Operator: true}}},
 	} {
 		e.auditKey(path, "")
 		wantOne(t, e.report, "audit.key", Skipped, why)
@@ -247,6 +247,35 @@ func TestWhatTheStatusTells(t *testing.T) {
 	if e.report.Count(Problem)+e.report.Count(Warning) > 0 || e.report.Count(Skipped) != 4 {
 		t.Errorf("%+v", e.report)
 	}
+}
+
+// What has the socket's name is taken away by the command that can.
+func TestNoSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, c := range []struct {
+		hint string
+		make func() error
+	}{
+		{"rm " + path, func() error { return os.WriteFile(path, nil, 0o600) }},
+		{"rmdir " + path, func() error { return os.Mkdir(path, 0o700) }},
+	} {
+		if err := c.make(); err != nil {
+			t.Fatal(err)
+		}
+		e := &exam{}
+		e.socket(path)
+		wantOne(t, e.report, "socket.reach", Problem, c.hint)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Where nobody answers, nobody is said to know.
+func TestNobodyAnswers(t *testing.T) {
+	e := &exam{}
+	e.process()
+	wantOne(t, e.report, "process", Skipped, "nobody answers")
 }
 
 func TestMembers(t *testing.T) {
