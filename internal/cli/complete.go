@@ -181,7 +181,6 @@ func (o *Options) completeFlags(root *cobra.Command) {
 		"only":       o.completePatterns,
 		"credential": asked(credentialIDs),
 		"scope":      fixed(scopeGlobal, scopeWorkspace, scopeGroup),
-		"auth":       fixed("header", "query", "path", "basic", "multi-header", "multi-query"),
 		"provider":   asked(registryIDs),
 		"method":     fixed("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
 	}

@@ -21,8 +21,8 @@ func newDoctor(o *Options) *cobra.Command {
 		Long: "Looks at the vault's files and the directories above them, the place of its key, who can reach\n" +
 			"its sockets, the clock, the audit log, broken entries, certificates and logins that end, what\n" +
 			"protects the daemon's memory, and at secrets in the clear in shell startup files and the .env\n" +
-			"files of the current directory. Each finding comes with the command that mends it. It changes\n" +
-			"nothing and starts no daemon. The exit status is 1 when something was found.\n\n" +
+			"files of the current directory. Each finding comes with the command that mends it, or says what\n" +
+			"to do by hand. It changes nothing and starts no daemon. The exit status is 1 when something was found.\n\n" +
 			"With --attack it attacks this program instead: it starts the daemon beside it on a throw-away\n" +
 			"vault, copies this installation's configuration there with a decoy for every value, and tries\n" +
 			"what products of this kind have been broken by, over that daemon's socket and against a hostile\n" +

@@ -144,7 +144,7 @@ func (o *Options) target(ctx context.Context, env daemon.Env, dir string) (targe
 
 // copyTo copies the configuration of the user's own vault, if there is one and
 // this user may list what is in it.
-func (o *Options) copyTo(ctx context.Context, env, target daemon.Env) (*attack.Copied, error) {
+func (o *Options) copyTo(ctx context.Context, env, target daemon.Env) (done *attack.Copied, err error) {
 	to, err := client.Connect(ctx, client.Config{Env: target, Build: o.Build})
 	if err != nil {
 		return nil, err

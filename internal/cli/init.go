@@ -85,6 +85,7 @@ func newInit(o *Options) *cobra.Command {
 		if err := o.keyMaterial(cmd.Context(), cmd, &r, pass); err != nil {
 			return err
 		}
+		defer wipeKey(r.Key, r.Passphrase)
 		return o.changeVault(cmd.Context(), withProvider("Vault created"), func(ctx context.Context, c *client.Client) (api.VaultChanged, error) {
 			return c.Init(ctx, r)
 		})

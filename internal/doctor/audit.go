@@ -73,12 +73,10 @@ func (e *exam) auditKey(path, key string) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
 	switch {
-	case errors.Is(err, audit.ErrUnnamed):
-		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), audit.SignAnew)
 	case err != nil:
 		e.add(id, Problem, fmt.Sprintf("%s cannot be read", path), audit.WriteAnew(path))
 	case key == "":
-		e.add(id, Skipped, "the log's public key: the vault's own is not known while it is "+e.status.Vault.State, "")
+		e.add(id, Skipped, "the public key beside the log and the vault's own: "+e.unseen(), "")
 	case strings.TrimSpace(string(b)) != key:
 		e.add(id, Problem, fmt.Sprintf("%s is not the key that this vault signs its log with", path), audit.WriteAnew(path))
 	default:

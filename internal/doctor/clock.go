@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"syscall"
@@ -13,15 +12,12 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/vault"
 )
 
-const (
-	// A clock that is corrected goes back by seconds.
-	clockSlack = 2 * time.Minute
-	// A record of the log is shorter than this.
-	maxRecord = 64 << 10
-)
+// A clock that is corrected goes back by seconds.
+const clockSlack = 2 * time.Minute
 
 // clock says whether it runs behind what was written already: times of
 // records, of tokens and of certificates mean little then.
@@ -41,8 +37,7 @@ func (e *exam) clock() {
 	if info, err := os.Lstat(e.inVault("vault.aiv")); err == nil {
 		seen(info.ModTime(), "the vault was written")
 	}
-	segments, _ := filepath.Glob(filepath.Join(e.inVault("audit"), "[0-9]*.jsonl"))
-	slices.Sort(segments)
+	segments, _ := matching(e.inVault("audit"), "[0-9]*.jsonl")
 	for _, path := range slices.Backward(segments) {
 		if at, ok := lastRecord(path); ok {
 			seen(at, "the last record of the audit log was made")
@@ -79,7 +74,7 @@ func lastRecord(path string) (time.Time, bool) {
 	if err != nil || !info.Mode().IsRegular() {
 		return time.Time{}, false
 	}
-	b := make([]byte, min(info.Size(), 2*maxRecord))
+	b := make([]byte, min(info.Size(), 16*audit.MaxLine))
 	if _, err := f.ReadAt(b, info.Size()-int64(len(b))); err != nil && err != io.EOF {
 		return time.Time{}, false
 	}

@@ -37,7 +37,7 @@ type Finding struct {
 	ID    string `json:"id"` // of the check, e.g. audit.chain
 	Level Level  `json:"level"`
 	What  string `json:"what"`
-	Hint  string `json:"hint,omitzero"` // the command that mends it
+	Hint  string `json:"hint,omitzero"` // the command that mends it, or what to do by hand
 }
 
 // A Report is all that was found, in the order in which it was looked at.
@@ -141,7 +141,7 @@ func (e *exam) unseen() string {
 	case e.client == nil:
 		return "nobody answers"
 	case !e.operator():
-		return "only the operator sees them"
+		return "only the operator is told"
 	case e.status.Vault.State == vault.None:
 		return "there is no vault yet"
 	}

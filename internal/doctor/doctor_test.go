@@ -3,6 +3,7 @@ package doctor
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,6 +113,50 @@ func TestClock(t *testing.T) {
 	}
 	cfg.Clock = func() time.Time { return time.Now().Add(-24 * time.Hour) }
 	wantOne(t, Run(t.Context(), cfg), "clock", Problem, "the last record of the audit log")
+	// Whatever the directory is called.
+	odd := filepath.Join(cfg.Client.Env.Home, "[a")
+	if err := os.Rename(cfg.Client.Env.Dir, odd); err != nil {
+		t.Fatal(err)
+	}
+	e := &exam{cfg: cfg, dir: odd}
+	e.clock()
+	wantOne(t, e.report, "clock", Problem, "the last record of the audit log")
+}
+
+// What was not looked at is not called good.
+func TestMoreFilesThanAreLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxEntries {
+		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(i)), os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := &exam{dir: dir}
+	e.private("vault.files", dir)
+	wantOne(t, e.report, "vault.files", Skipped, "more than 10000 files")
+}
+
+// The key beside the log, where there is nothing to compare it with.
+func TestAuditKeyAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), keyName)
+	if err := os.WriteFile(path, []byte("a+b+c\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for why, e := range map[string]*exam{
+		"nobody answers":            {},
+		"only the operator is told": {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "unlocked"}}},
+		"the vault is locked":       {client: new(client.Client), status: api.Status{Vault: api.VaultStatus{State: "locked"}, Caller: api.CallerStatus{Operator: true}}},
+	} {
+		e.auditKey(path, "")
+		wantOne(t, e.report, "audit.key", Skipped, why)
+	}
 }
 
 func TestFilesThatOthersReach(t *testing.T) {
@@ -202,6 +247,35 @@ func TestWhatTheStatusTells(t *testing.T) {
 	if e.report.Count(Problem)+e.report.Count(Warning) > 0 || e.report.Count(Skipped) != 4 {
 		t.Errorf("%+v", e.report)
 	}
+}
+
+// What has the socket's name is taken away by the command that can.
+func TestNoSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	for _, c := range []struct {
+		hint string
+		make func() error
+	}{
+		{"rm " + path, func() error { return os.WriteFile(path, nil, 0o600) }},
+		{"rmdir " + path, func() error { return os.Mkdir(path, 0o700) }},
+	} {
+		if err := c.make(); err != nil {
+			t.Fatal(err)
+		}
+		e := &exam{}
+		e.socket(path)
+		wantOne(t, e.report, "socket.reach", Problem, c.hint)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Where nobody answers, nobody is said to know.
+func TestNobodyAnswers(t *testing.T) {
+	e := &exam{}
+	e.process()
+	wantOne(t, e.report, "process", Skipped, "nobody answers")
 }
 
 func TestMembers(t *testing.T) {

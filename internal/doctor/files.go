@@ -93,6 +93,10 @@ func (e *exam) private(id, path string) {
 			return err
 		}
 		if looked++; looked > maxEntries || found > maxFindings {
+			if found == 0 {
+				found++
+				e.add(id, Skipped, fmt.Sprintf("more than %d files are in %s: the others were not looked at", maxEntries, path), "")
+			}
 			return fs.SkipAll
 		}
 		if d.IsDir() && p == e.inVault("run") {

@@ -29,7 +29,7 @@ func (e *exam) daemon() {
 func (e *exam) process() {
 	const id = "process"
 	if !e.operator() {
-		e.add(id, Skipped, "what protects the daemon's memory: only the operator sees it", "")
+		e.add(id, Skipped, "what protects the daemon's memory: "+e.unseen(), "")
 		return
 	}
 	p := e.status.Process

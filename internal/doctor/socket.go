@@ -44,7 +44,11 @@ func (e *exam) socket(path string) {
 		return
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
-		e.add(id, Problem, fmt.Sprintf("%s is no socket", path), "rm "+durable.ShellQuote(path))
+		remove := "rm "
+		if info.IsDir() {
+			remove = "rmdir "
+		}
+		e.add(id, Problem, fmt.Sprintf("%s is no socket", path), remove+durable.ShellQuote(path))
 		return
 	}
 	var above *durable.PermissionError

@@ -48,7 +48,7 @@ type sighting struct {
 	line  int
 	name  string
 	dot   bool // where import reads it
-	after byte // what stands behind the name: '=' or, in shells of other families, a blank
+	alone bool // nothing else is lost with the line
 }
 
 // visible says where secrets are in the clear, by the names that the registry
@@ -145,7 +145,7 @@ func (e *exam) readable() []string {
 	return all[:min(len(all), maxVisibleFiles)]
 }
 
-// matching are the files of a directory that a pattern names.
+// matching are the files of a directory that a pattern names, in order.
 func matching(dir, pattern string) ([]string, error) {
 	sub, last := filepath.Split(pattern)
 	entries, err := os.ReadDir(filepath.Join(dir, sub))
@@ -181,17 +181,25 @@ func read(path string) []byte {
 
 // A form is a way in which shells write that a variable is set.
 type form struct {
-	after byte // what stands behind the name
-	re    *regexp.Regexp
+	sets  *regexp.Regexp // wherever it stands in a line
+	alone *regexp.Regexp // a line that holds nothing else
 }
 
+// What a form's second expression does not take may hold, or belong to,
+// something else: a line that is indented, a value with an escape or with
+// another's in it, one that ends on another line.
 func forms() []form {
+	const (
+		begin = `^(?:[ \t]*#[# \t]*)?`
+		end   = `(?:"[ !#%-\[\]-_a-~]*"|'[ -&(-~]*'|[!#%*-:=?-\[\]-_a-z{}~]+)[ \t]*\r?\n?$`
+	)
 	return []form{
-		// NAME=value, wherever it stands: also behind a comment's sign it is in
-		// the clear.
-		{'=', regexp.MustCompile(`(^|[^A-Za-z0-9_$.{-])([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*("[^"]*|'[^']*|[^\s;&|"']*)`)},
+		// NAME=value, also behind a comment's sign: it is in the clear there.
+		{regexp.MustCompile(`(^|[^A-Za-z0-9_$.{-])([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*("[^"]*|'[^']*|[^\s;&|"']*)`),
+			regexp.MustCompile(begin + `(?:export[ \t]+)?([A-Za-z0-9_]+)[ \t]*=[ \t]*` + end)},
 		// set -gx NAME value, setenv NAME value
-		{' ', regexp.MustCompile(`(^|[;&|#\s])(?:set(?:[ \t]+-[A-Za-z-]+)+|setenv)[ \t]+([A-Za-z_][A-Za-z0-9_]*)[ \t]+("[^"]*|'[^']*|[^\s;&|"']*)`)},
+		{regexp.MustCompile(`(^|[;&|#\s])(?:set(?:[ \t]+-[A-Za-z-]+)+|setenv)[ \t]+([A-Za-z_][A-Za-z0-9_]*)[ \t]+("[^"]*|'[^']*|[^\s;&|"']*)`),
+			regexp.MustCompile(begin + `(?:set(?:[ \t]+-[A-Za-z-]+)+|setenv)[ \t]+([A-Za-z0-9_]+)[ \t]+` + end)},
 	}
 }
 
@@ -202,20 +210,39 @@ func sightings(path string, how []form, secret func(name string) bool) []sightin
 	base := filepath.Base(path)
 	dot := strings.HasPrefix(base, ".env") && base != ".envrc" || strings.HasSuffix(base, ".env")
 	var all []sighting
-	n := 0
+	n, goesOn := 0, false // the line before ends with a backslash
 	for line := range bytes.Lines(b) {
 		n++
+		whole := !goesOn && (len(b) < maxVisibleSize || bytes.HasSuffix(line, []byte("\n")))
+		goesOn = bytes.HasSuffix(bytes.TrimRight(line, "\r\n"), []byte(`\`))
 		for _, f := range how {
-			for _, at := range f.re.FindAllSubmatchIndex(line, -1) {
-				name, value := line[at[4]:at[5]], line[at[6]:at[7]]
-				s := sighting{path, n, string(name), dot && bytes.IndexByte(line[:at[4]], '#') < 0, f.after}
-				if isValue(value) && secret(s.name) && !slices.Contains(all, s) {
+			for from := 0; ; {
+				at := f.sets.FindSubmatchIndex(line[from:])
+				if at == nil {
+					break
+				}
+				before, name, value := line[:from+at[4]], line[from+at[4]:from+at[5]], line[from+at[6]:from+at[7]]
+				if from += at[7]; len(value) > 0 && (value[0] == '"' || value[0] == '\'') {
+					from -= len(value) // an alias, say, has one in its quotes
+				}
+				if !isValue(value) || !secret(string(name)) {
+					continue
+				}
+				first := string(bytes.TrimSpace(before))
+				s := sighting{path, n, string(name), dot && (first == "" || first == "export"), whole && f.holdsOnly(line, name)}
+				if !slices.Contains(all, s) {
 					all = append(all, s)
 				}
 			}
 		}
 	}
 	return all
+}
+
+// holdsOnly says whether nothing but the name and its value stands in a line.
+func (f form) holdsOnly(line, name []byte) bool {
+	m := f.alone.FindSubmatch(line)
+	return m != nil && bytes.Equal(m[1], name)
 }
 
 // isValue says whether a variable is set to something that may be a secret,
@@ -230,15 +257,16 @@ func isValue(v []byte) bool {
 	return bytes.ContainsFunc(v, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
 }
 
-// remove is the command that takes the line out of its file.
+// remove says how the value goes out of its file. The line is emptied, so that
+// the numbers of the others stay, and only if it still sets the name.
 func (s sighting) remove() string {
+	path, err := filepath.EvalSymlinks(s.path) // sed would put a file in the link's place
+	if err != nil || !s.alone {
+		return fmt.Sprintf("edit %s by hand: line %d may hold more than %s", durable.ShellQuote(s.path), s.line, s.name)
+	}
 	inPlace := "sed -i"
 	if runtime.GOOS == "darwin" {
 		inPlace = "sed -i ''"
 	}
-	after := `[[:space:]]*=`
-	if s.after == ' ' {
-		after = `[[:space:]]`
-	}
-	return fmt.Sprintf(`%s -E '/(^|[^A-Za-z0-9_$.{-])%s%s/d' %s`, inPlace, s.name, after, durable.ShellQuote(s.path))
+	return fmt.Sprintf(`%s -E '%ds/^([^=]*[#[:space:]])?%s[[:space:]=].*$//' %s`, inPlace, s.line, s.name, durable.ShellQuote(path))
 }

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -29,6 +30,9 @@ func TestSightings(t *testing.T) {
 		"set --export --global KEY abc":    "KEY",
 		"setenv KEY abc":                   "KEY",
 		"KEY=abc curl https://example.com": "KEY",
+		`alias x="KEY=abc make"`:           "KEY",
+		"alias x='A=1 KEY=abc make'":       "KEY",
+		`OPTIONS="KEY='abc'"`:              "KEY",
 		// No secret stands there.
 		"":                                "",
 		"KEY=":                            "",
@@ -151,10 +155,87 @@ func TestNoHintLosesAValue(t *testing.T) {
 	}
 }
 
-// What a file is called is no part of a command.
+// What a file is called is no part of a command, and a link stays one.
 func TestTheCommandThatRemoves(t *testing.T) {
-	s := sighting{path: "/h/it's; rm -rf ~", line: 1, name: "KEY", after: '='}
-	if got := s.remove(); !strings.HasSuffix(got, ` '/h/it'\''s; rm -rf ~'`) {
-		t.Errorf("%s", got)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "it's; touch x #")
+	text := "KEY=$(pass key)\nexport KEY='a b'\nKEY=$OTHER\n# KEY=abc\nKEY = c\r\nset -gx KEY d\nKEY=e"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	secret := func(name string) bool { return name == "KEY" }
+	run := func(s sighting) {
+		cmd := exec.Command("sh", "-c", s.remove())
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", s.remove(), err, out)
+		}
+	}
+	seen := sightings(link, forms(), secret)
+	if len(seen) != 5 {
+		t.Fatalf("%+v", seen)
+	}
+	// In whichever order, and more than once.
+	for _, s := range append(seen, seen...) {
+		run(s)
+	}
+	const want = "KEY=$(pass key)\n\nKEY=$OTHER\n\n\n\n"
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	// What was changed meanwhile stays.
+	const other = "1\nMY_KEY=2\n3\n4\nKEYS=5\n6\n7\n"
+	if err := os.WriteFile(path, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range seen {
+		run(s)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != other {
+		t.Errorf("%q, %v; want %q", got, err, other)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Errorf("the link became a file: %v, %v", info, err)
+	}
+}
+
+// Import is named for what import reads.
+func TestWhatImportReads(t *testing.T) {
+	secret := func(name string) bool { return name == "KEY" }
+	for line, want := range map[string]bool{
+		"KEY=abc": true, " export KEY = 'abc' # kept": true, "# KEY=abc": false, "A=1 KEY=abc": false, `OPTIONS="KEY=abc"`: false, "setenv KEY abc": false,
+	} {
+		path := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if seen := sightings(path, forms(), secret); len(seen) != 1 || seen[0].dot != want {
+			t.Errorf("%q: %+v", line, seen)
+		}
+	}
+}
+
+// No command takes away what else stands on the line, or half of a value.
+func TestLinesToEditByHand(t *testing.T) {
+	secret := func(name string) bool { return name == "KEY" }
+	for _, text := range []string{
+		"export A=1 KEY=abc", "KEY=abc A=1", "KEY=abc; A=1", "KEY=abc curl https://example.com", "KEY=abc # kept", `KEY="abc" A="b"`,
+		"KEY=abc|tee", "KEY=abc&", "KEY=abc>f", "KEY=abc$(cat f)", `KEY="abc$(cat f)"`, "KEY=abc`cat f`", "KEY=a\"b c\"", "set -gx KEY abc def",
+		"if true; then KEY=abc; fi", "\tKEY=abc", "test -f x && export KEY=abc",
+		"KEY=\"abc\ndef\"", "KEY='abc\ndef'", "KEY=abc\\\ndef", `KEY="ab\"c"`, `alias x="KEY=abc make"`, `OPTIONS="KEY=abc"`, "PATH=x \\\nKEY=abc", "KEY=ab\xffc", "\xef\xbb\xbfKEY=abc",
+		"KEY=" + strings.Repeat("a", maxVisibleSize-4) + " A=1",
+	} {
+		path := filepath.Join(t.TempDir(), ".bashrc")
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		seen := sightings(path, forms(), secret)
+		if len(seen) != 1 || !strings.HasPrefix(seen[0].remove(), "edit "+path+" by hand: line ") {
+			t.Errorf("%.60q: %+v", text, seen)
+		}
 	}
 }
