@@ -126,6 +126,9 @@ func TestCallsAsARole(t *testing.T) {
 			if len(up.asked) != 1 {
 				t.Errorf("STS was asked %d times", len(up.asked))
 			}
+			if list, err := v.Admin.OAuth(background, aivaulttest.Operator()); err != nil || len(list.Tokens) != 1 || list.Tokens[0].State != "good" {
+				t.Errorf("oauth status: %+v, %v", list.Tokens, err)
+			}
 			if got, want := up.asked[0].Encode(), "Action=AssumeRole&ExternalId=ext-4f2a&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fpath%2Freader&RoleSessionName=agent&Version=2011-06-15"; got != want {
 				t.Errorf("asked for %s", got)
 			}
