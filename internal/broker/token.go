@@ -97,7 +97,7 @@ func (c *credential) renewal(fields []string, l *registry.Login) string {
 	}
 	for _, f := range fields {
 		if s := c.index.snapshot.Secret(c.Secrets[f]); s != nil && !c.public(f, s) {
-			return "aivault secrets rotate " + s.Name
+			return "aivault secrets rotate " + Reference(c.index.snapshot.State(), s)
 		}
 	}
 	return ""
