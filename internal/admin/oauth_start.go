@@ -41,7 +41,7 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 	if err != nil {
 		return api.OAuthLogin{}, err
 	}
-	again := "aivault oauth login " + plan.provider.ID + " --client-id ID" + scopeArgs(plan.scope.String())
+	again := "aivault oauth login " + plan.provider.ID + " --client-id ID" + plan.scope.Flags()
 	known := func(*vault.State) error { return checkClientID(r.ClientID, again) }
 	if err := a.readyFor(ctx, who, known); err != nil {
 		return api.OAuthLogin{}, err
@@ -151,7 +151,7 @@ func (plan *oauthPlan) free(st *vault.State, replace bool) error {
 		return err
 	case !replace:
 		return api.Errorf(api.AlreadyExists, "a secret %s exists already in scope %s", s.Name, s.Scope).
-			WithHint("aivault oauth login %s%s --force", plan.provider.ID, scopeArgs(plan.scope.String()))
+			WithHint("aivault oauth login %s%s --force", plan.provider.ID, plan.scope.Flags())
 	}
 	if tenant := plan.provider.Tenant(plan.params); tenant != "" && s.PinTenant != "" && s.PinTenant != tenant {
 		return api.Errorf(api.PolicyViolation, "secret %s is pinned to %s and to its tenant %s, and goes to no other: %s", s.Name, s.Pin, s.PinTenant, tenant).
