@@ -94,6 +94,7 @@ func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *v
 		}
 	}
 	found := matched(all, pattern)
+	own, _ := grant.ParseScope(c.Scope)
 	fits := func(k known) bool { return k.provider == c.Provider && (k.only == "" || k.only == c.ID) }
 	switch {
 	case len(found) == 0:
@@ -105,7 +106,7 @@ func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *v
 			WithHint("aivault credential list")
 	case !serves(st, scope, c):
 		return api.Errorf(api.InvalidRequest, "credential %s belongs to %s, which calls made in %s do not see", c.ID, c.Scope, scope).
-			WithHint("aivault capability bind '%s' --credential %s%s", pattern, c.ID, scopeArgs(c.Scope))
+			WithHint("aivault capability bind '%s' --credential %s%s", pattern, c.ID, own.Flags())
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func foreign(s *vault.Secret, scope grant.Scope) error {
 	if scope.Group != "" && s.ScopeOf().Workspace == scope.Workspace {
 		return err.WithHint("aivault secrets attach-group %s --workspace-id %s --group-id %s", s.ID, scope.Workspace, scope.Group)
 	}
-	return err.WithHint("aivault secrets create --name %s%s", shownRef(s.Name), scopeArgs(scope.String()))
+	return err.WithHint("aivault secrets create --name %s%s", shownRef(s.Name), scope.Flags())
 }
 
 func credentialOf(st *vault.State, id string) int {

@@ -82,7 +82,7 @@ func (im *importer) take(i int) error {
 func (im *importer) existing(name string) *vault.Secret {
 	for i := range im.tx.State.Secrets {
 		s := &im.tx.State.Secrets[i]
-		if s.Scope == im.scope.String() && bears(s, name) {
+		if s.Scope == im.scope.String() && broker.Bears(s, name) {
 			return s
 		}
 	}

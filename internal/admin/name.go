@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/registry"
 	"moldable.sh/aivault/internal/secret"
@@ -103,29 +104,15 @@ func taken(s *vault.State, scope, except, name string, aliases []string) error {
 		for _, w := range wanted {
 			if strings.EqualFold(other.Name, w) {
 				return api.Errorf(api.AlreadyExists, "a secret %s exists already in scope %s", other.Name, scope).
-					WithHint("aivault secrets rotate %s", refOf(s, other))
+					WithHint("aivault secrets rotate %s", broker.Reference(s, other))
 			}
-			if bears(other, w) {
+			if broker.Bears(other, w) {
 				return api.Errorf(api.AlreadyExists, "%s is an alias of the secret %s in scope %s", w, other.Name, scope).
-					WithHint("aivault secrets rotate %s", refOf(s, other))
+					WithHint("aivault secrets rotate %s", broker.Reference(s, other))
 			}
 		}
 	}
 	return nil
-}
-
-// refOf is how a command names a secret: by its name, where that names no
-// other in another scope.
-func refOf(st *vault.State, s *vault.Secret) string {
-	if one, err := find(st, s.Name); err == nil && one.ID == s.ID {
-		return s.Name
-	}
-	return s.ID
-}
-
-func bears(s *vault.Secret, name string) bool {
-	return strings.EqualFold(s.Name, name) ||
-		slices.ContainsFunc(s.Aliases, func(alias string) bool { return strings.EqualFold(alias, name) })
 }
 
 // find resolves a reference: an id, vault:secret:ID, a name or an alias.
@@ -181,7 +168,7 @@ func named(s *vault.State, ref string) ([]*vault.Secret, error) {
 	var found []*vault.Secret
 	for i := range s.Secrets {
 		one := &s.Secrets[i]
-		if one.ID == id || !byID && bears(one, ref) {
+		if one.ID == id || !byID && broker.Bears(one, ref) {
 			found = append(found, one)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/registry"
@@ -163,7 +164,7 @@ func (p *pendingLogin) sameClient(tx *vault.Tx, s *vault.Secret) error {
 	defer given.Wipe()
 	if !value.Equal(given) {
 		return api.Errorf(api.InvalidRequest, "the secret %s holds the id of another app than the one that logged in", s.Name).
-			WithHint("aivault secrets rotate %s", refOf(tx.State, s))
+			WithHint("aivault secrets rotate %s", broker.Reference(tx.State, s))
 	}
 	return nil
 }

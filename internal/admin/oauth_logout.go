@@ -9,6 +9,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/registry"
@@ -100,7 +101,7 @@ func (a *Admin) loggedIn(st *vault.State, ref string) (*vault.Secret, error) {
 	}
 	if len(found) == 0 {
 		id, byID := strings.CutPrefix(ref, "vault:secret:")
-		add(func(s *vault.Secret) bool { return s.ID == id || !byID && bears(s, ref) })
+		add(func(s *vault.Secret) bool { return s.ID == id || !byID && broker.Bears(s, ref) })
 	}
 	switch len(found) {
 	case 0:
@@ -129,8 +130,8 @@ func otherToken(a *Admin, st *vault.State, ref string) string {
 		for _, w := range a.wantsOf(c) {
 			for _, id := range slices.Sorted(maps.Values(w.Secrets)) {
 				s, err := find(st, "vault:secret:"+id)
-				if err == nil && (c.ID == ref || c.Provider == ref || bears(s, ref)) {
-					return refOf(st, s)
+				if err == nil && (c.ID == ref || c.Provider == ref || broker.Bears(s, ref)) {
+					return broker.Reference(st, s)
 				}
 			}
 		}

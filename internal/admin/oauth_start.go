@@ -7,6 +7,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/oauth"
 	"moldable.sh/aivault/internal/secret"
@@ -40,7 +41,7 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 	if err != nil {
 		return api.OAuthLogin{}, err
 	}
-	again := "aivault oauth login " + plan.provider.ID + " --client-id ID" + scopeArgs(plan.scope.String())
+	again := "aivault oauth login " + plan.provider.ID + " --client-id ID" + plan.scope.Flags()
 	known := func(*vault.State) error { return checkClientID(r.ClientID, again) }
 	if err := a.readyFor(ctx, who, known); err != nil {
 		return api.OAuthLogin{}, err
@@ -150,11 +151,11 @@ func (plan *oauthPlan) free(st *vault.State, replace bool) error {
 		return err
 	case !replace:
 		return api.Errorf(api.AlreadyExists, "a secret %s exists already in scope %s", s.Name, s.Scope).
-			WithHint("aivault oauth login %s%s --force", plan.provider.ID, scopeArgs(plan.scope.String()))
+			WithHint("aivault oauth login %s%s --force", plan.provider.ID, plan.scope.Flags())
 	}
 	if tenant := plan.provider.Tenant(plan.params); tenant != "" && s.PinTenant != "" && s.PinTenant != tenant {
 		return api.Errorf(api.PolicyViolation, "secret %s is pinned to %s and to its tenant %s, and goes to no other: %s", s.Name, s.Pin, s.PinTenant, tenant).
-			WithHint("aivault secrets delete %s, and log in again", refOf(st, s))
+			WithHint("aivault secrets delete %s, and log in again", broker.Reference(st, s))
 	}
 	return nil
 }
@@ -163,7 +164,7 @@ func (plan *oauthPlan) free(st *vault.State, replace bool) error {
 // result; nil when there is none.
 func (plan *oauthPlan) secretIn(st *vault.State) (*vault.Secret, error) {
 	i := slices.IndexFunc(st.Secrets, func(s vault.Secret) bool {
-		return s.Scope == plan.scope.String() && bears(&s, plan.name.Name)
+		return s.Scope == plan.scope.String() && broker.Bears(&s, plan.name.Name)
 	})
 	if i < 0 {
 		return nil, nil
@@ -171,7 +172,7 @@ func (plan *oauthPlan) secretIn(st *vault.State) (*vault.Secret, error) {
 	s := &st.Secrets[i]
 	if s.Pin != plan.provider.ID || s.Field != plan.name.Field {
 		return nil, api.Errorf(api.AlreadyExists, "the secret %s in scope %s has that name, and is no login of %s", s.Name, s.Scope, plan.provider.ID).
-			WithHint("aivault secrets update %s --new-name NAME", refOf(st, s))
+			WithHint("aivault secrets update %s --new-name NAME", broker.Reference(st, s))
 	}
 	return s, nil
 }

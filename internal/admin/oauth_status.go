@@ -49,7 +49,9 @@ func (a *Admin) OAuth(ctx context.Context, who grant.Caller) (api.OAuthList, err
 	return list, nil
 }
 
-// wantsOf are the tokens that calls of a credential may ask for.
+// wantsOf are the tokens that calls of a credential may ask for, with the
+// region and the optional fields that they ask with: what is left out would
+// make it another token.
 func (a *Admin) wantsOf(c *vault.Credential) []oauth.Want {
 	var options api.TokenOptions
 	if c.Token != nil {
@@ -62,10 +64,19 @@ func (a *Admin) wantsOf(c *vault.Credential) []oauth.Want {
 				return w, false
 			}
 		}
+		for _, f := range auth.OptionalFields(spec) {
+			if id := c.Secrets[f]; id != "" {
+				w.Secrets[f] = id
+			}
+		}
 		return w, oauth.NeedsToken(&spec, &options)
 	}
 	if c.Auth != nil {
-		if w, ok := want(*c.Auth, auth.SecretFields(*c.Auth)); ok {
+		spec, ok := auth.WithRegion(*c.Auth, c.Hosts)
+		if !ok {
+			return nil // no call could ask
+		}
+		if w, ok := want(spec, auth.SecretFields(spec)); ok {
 			return []oauth.Want{w}
 		}
 		return nil

@@ -179,7 +179,7 @@ func saysShape(why, shape string) bool {
 
 // fitsUses checks a secret's new value against everything that uses it.
 func (a *Admin) fitsUses(tx *vault.Tx, s *vault.Secret, value secret.Value) error {
-	again := "aivault secrets rotate " + refOf(tx.State, s) + " --value-file FILE"
+	again := "aivault secrets rotate " + broker.Reference(tx.State, s) + " --value-file FILE"
 	if s.Pin != "" {
 		return a.fitsProvider(s.Pin, s.Field, value, again)
 	}

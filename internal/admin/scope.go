@@ -44,19 +44,6 @@ func attachedTo(s *vault.Secret, group grant.Scope) bool {
 	return group.Group != "" && slices.Contains(s.Groups, group.String())
 }
 
-// scopeArgs are the flags that name a scope, with a blank before them.
-func scopeArgs(text string) string {
-	s, _ := grant.ParseScope(text)
-	args := ""
-	if s.Workspace != "" {
-		args += " --workspace-id " + s.Workspace
-	}
-	if s.Group != "" {
-		args += " --group-id " + s.Group
-	}
-	return args
-}
-
 // serves says whether every call made in scope may use a credential: it
 // belongs to a scope that scope sees, or all its secrets may be used by the
 // group that scope is, one of them because it is attached.

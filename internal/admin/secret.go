@@ -6,6 +6,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/broker"
 	"moldable.sh/aivault/internal/grant"
 	"moldable.sh/aivault/internal/vault"
 )
@@ -180,7 +181,7 @@ func (a *Admin) pin(tx *vault.Tx, s *vault.Secret, provider, field, tenant strin
 		return err
 	}
 	defer value.Wipe()
-	if err := a.fitsProvider(provider, field, value, "aivault secrets rotate "+refOf(tx.State, s)+" --value-file FILE"); err != nil {
+	if err := a.fitsProvider(provider, field, value, "aivault secrets rotate "+broker.Reference(tx.State, s)+" --value-file FILE"); err != nil {
 		return err
 	}
 	return tx.Reseal(s, func(s *vault.Secret) { s.Pin, s.Field, s.PinTenant = provider, field, tenant })

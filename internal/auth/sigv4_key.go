@@ -45,10 +45,8 @@ func (s *sigV4) key(in Input) (awsKey, error) {
 				WithHint("see what it lacks: aivault credential list")
 		}
 	}
-	k := awsKey{id: in.Fields[awsKeyID].Clone(), secret: in.Fields[awsSecret].Clone()}
-	if s.session != sessionNone || s.profile != "" {
-		k.session = in.Fields[awsSession].Clone()
-	}
+	// The key of a role has a session token, whatever the credential's own has.
+	k := awsKey{id: in.Fields[awsKeyID].Clone(), secret: in.Fields[awsSecret].Clone(), session: in.Fields[awsSession].Clone()}
 	for name, v := range map[string]secret.Value{awsKeyID: k.id, awsSecret: k.secret, awsSession: k.session} {
 		if err := checkAWSPart(name, name, v.Expose()); err != nil {
 			k.wipe()

@@ -289,7 +289,6 @@ func (a *AnswerBody) finish(o outcome) {
 	_ = a.response.Body.Close()
 	a.stop()
 	a.scrubbed.release()
-	a.plan.signed.end()
 	a.set.release()
 }
 

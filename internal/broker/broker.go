@@ -91,8 +91,9 @@ func (b *Broker) Close() {
 
 // Observe looks at the vault as it stands. Called before and after a change
 // that this process makes, it lets the Broker go on scrubbing a value that the
-// change replaced, end the calls whose secret it took away, and wipe what it
-// holds as soon as the vault is locked.
+// change replaced, end the calls whose secret it took away, and wipe the values
+// in use as soon as the vault is locked. What had been replaced by then it goes
+// on holding: it is looked for again once the vault is unlocked.
 func (b *Broker) Observe(ctx context.Context) { _, _ = b.index(ctx) }
 
 // Answer is an upstream's answer as the caller may see it. Body must be

@@ -37,7 +37,7 @@ func (c *credential) certified(l login) error {
 // rotation is the command that replaces what is in a field.
 func (c *credential) rotation(field string) string {
 	if s := c.index.snapshot.Secret(c.Secrets[field]); s != nil {
-		return "aivault secrets rotate " + s.Name
+		return "aivault secrets rotate " + Reference(c.index.snapshot.State(), s)
 	}
 	return ""
 }

@@ -43,6 +43,33 @@ func rotate(t testing.TB, v *aivaulttest.Aivault, name, value string) api.Secret
 	return s
 }
 
+// A hint names the secret by what tells it from others: what another scope has
+// under that name is another's.
+func TestAHintNamesOneSecret(t *testing.T) {
+	ca := clientCA(t)
+	var ahead atomic.Int64
+	v := start(t, aivaulttest.Options{ClientCAs: ca.Pool(), Clock: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	cert, key := clientPEM(t, ca, "first", time.Now().Add(time.Hour))
+	v.Create(t, "TELLER_ACCESS_TOKEN", "tok-0123456789")
+	made := v.Create(t, "TELLER_CLIENT_CERT", cert)
+	v.Create(t, "TELLER_CLIENT_KEY", key)
+	if _, err := v.Admin.CreateSecret(background, aivaulttest.Operator(), api.SecretCreate{
+		Name: "TELLER_CLIENT_CERT", Scope: "workspace:w", Value: secret.FromString(cert),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Store(int64(2 * time.Hour))
+	refused := mustRefuse(t, v, get("teller/accounts-read", "/accounts"), api.AuthFailed)
+	ref, ok := strings.CutPrefix(refused.Hint, "aivault secrets rotate ")
+	if !ok {
+		t.Fatalf("hint %q", refused.Hint)
+	}
+	cert, _ = clientPEM(t, ca, "second", time.Now().Add(3*time.Hour))
+	if s := rotate(t, v, ref, cert); s.ID != made.ID {
+		t.Errorf("the hint is about %s", s.ID)
+	}
+}
+
 // A certificate that has ended keeps its credential from making calls, which
 // is told before one is made, and a new one with its key puts it right.
 func TestClientCertificateEnds(t *testing.T) {

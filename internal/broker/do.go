@@ -109,6 +109,7 @@ func (b *Broker) transmit(ctx context.Context, p *plan, token map[string]secret.
 		return nil, err
 	}
 	defer wipeAdditions(add)
+	p.signed.end() // of the request before, where this one is sent again
 	p.signed = newSigned(p.login.strategy, add)
 	return b.egress.Send(ctx, p.credential.destination(p.decision.Host, p.login), p.request, add, p.body.sent)
 }

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,4 +38,24 @@ func TestAnUnlockedPassphraseVaultStaysOpen(t *testing.T) {
 	mustInvoke(t, v, get("openai/models", "/v1/models"))
 	now = now.Add(time.Hour)
 	mustRefuse(t, v, get("openai/models", "/v1/models"), api.VaultLocked)
+}
+
+// What was replaced before the vault was locked is looked for when it is open
+// again.
+func TestReplacedValuesAreScrubbedAfterALock(t *testing.T) {
+	const old = "sk-acme-the-first-0123456789"
+	v := start(t, aivaulttest.Options{})
+	acme(t, v, old, bearer())
+	mustInvoke(t, v, get("acme/all", "/"))
+	rotate(t, v, "ACME_TOKEN", "sk-acme-the-second-0123456789")
+	if _, err := v.Admin.Lock(background, aivaulttest.Operator()); err != nil {
+		t.Fatal(err)
+	}
+	mustRefuse(t, v, get("acme/all", "/"), api.VaultLocked)
+	if _, err := v.Admin.Unlock(background, aivaulttest.Operator(), api.Unlock{}); err != nil {
+		t.Fatal(err)
+	}
+	if body := mustInvoke(t, v, get("acme/all", "/"+old)); strings.Contains(body, old) || !strings.Contains(body, secret.Redacted) {
+		t.Errorf("body %q", body)
+	}
 }

@@ -62,7 +62,7 @@ func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
 		for _, name := range n.names {
 			cmd += " --secret " + name
 		}
-		list = append(list, cmd+" "+n.host+scopeFlags(in))
+		list = append(list, cmd+" "+n.host+in.Flags())
 	}
 	return list
 }
@@ -73,7 +73,7 @@ func storeCommand(p *registry.Provider, name string, in grant.Scope) string {
 	if p != nil && p.ByLogin(name) {
 		return loginCommand(p, HostFlag(p), in)
 	}
-	return "aivault secrets create --name " + name + scopeFlags(in)
+	return "aivault secrets create --name " + name + in.Flags()
 }
 
 func loginCommand(p *registry.Provider, host string, in grant.Scope) string {
@@ -81,7 +81,7 @@ func loginCommand(p *registry.Provider, host string, in grant.Scope) string {
 	if host != "" {
 		cmd += " " + host
 	}
-	return cmd + scopeFlags(in)
+	return cmd + in.Flags()
 }
 
 // accountID is an id for a scope's account at a provider. It tells nothing of
@@ -97,18 +97,6 @@ func accountID(provider string, in grant.Scope) string {
 		return provider
 	}
 	return id
-}
-
-// scopeFlags are the flags that name a scope, each after a space.
-func scopeFlags(s grant.Scope) string {
-	flags := ""
-	if s.Workspace != "" {
-		flags += " --workspace-id " + s.Workspace
-	}
-	if s.Group != "" {
-		flags += " --group-id " + s.Group
-	}
-	return flags
 }
 
 // missing names the secrets that a credential with these fields lacks for the

@@ -105,6 +105,7 @@ func (b *Broker) Refuse(ctx context.Context, who grant.Caller, err error) error 
 // it for the caller: the outcome's own, or that there is no record of it.
 func (b *Broker) finish(p *plan, o outcome) error {
 	b.bodies.letGo(p)
+	p.signed.end()
 	r := p.record(audit.CallFinished)
 	r.Status, r.SentBytes, r.Bytes, r.Redactions = o.status, o.sent, o.bytes, o.redactions
 	r.DurationMs = max(0, b.clock().Sub(p.started).Milliseconds())

@@ -120,7 +120,9 @@ func (c *credential) sameValues(other *credential) bool {
 	return true
 }
 
-// equal says whether the credential is as it was, with the same secrets.
+// equal says whether the credential is as it was, with the same secrets: then
+// the very same values are made of it. sameValues asks for less, whether any
+// went away.
 func (c *credential) equal(was *credential) bool {
 	if !reflect.DeepEqual(c.Credential, was.Credential) || !slices.Equal(c.hosts, was.hosts) || !slices.Equal(c.attached, was.attached) {
 		return false

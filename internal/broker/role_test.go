@@ -99,6 +99,14 @@ func TestCallsAsARole(t *testing.T) {
 			ID: "audit", Provider: "mine", Hosts: []string{"bucket.s3.eu-west-1.amazonaws.com"}, SecretRefs: map[string]string{"access_key_id": "MINE_ID", "secret_access_key": "MINE_KEY"},
 			Auth: &api.AuthSpec{Type: "aws-sigv4", SigV4: &api.SigV4Spec{Fields: []string{"access_key_id", "secret_access_key", "session_token?"}, Service: "{by-host}", Region: "{by-host}"}},
 		}, "mine/read"},
+		"custom, no session token of its own": {"bucket.s3.eu-west-1.amazonaws.com", map[string]string{"MINE_ID": awsID, "MINE_KEY": awsSecret}, api.CredentialCreate{
+			ID: "audit", Provider: "mine", Hosts: []string{"bucket.s3.eu-west-1.amazonaws.com"}, SecretRefs: map[string]string{"access_key_id": "MINE_ID", "secret_access_key": "MINE_KEY"},
+			Auth: &api.AuthSpec{Type: "aws-sigv4", SigV4: &api.SigV4Spec{Fields: []string{"access_key_id", "secret_access_key"}, Service: "s3", Region: "eu-west-1"}},
+		}, "mine/read"},
+		"custom, whole key": {"bucket.s3.eu-west-1.amazonaws.com", map[string]string{"MINE": "[default]\naws_access_key_id=" + awsID + "\naws_secret_access_key=" + awsSecret}, api.CredentialCreate{
+			ID: "audit", Provider: "mine", Hosts: []string{"bucket.s3.eu-west-1.amazonaws.com"}, SecretRefs: map[string]string{"key": "MINE"},
+			Auth: &api.AuthSpec{Type: "aws-sigv4", SigV4: &api.SigV4Spec{Fields: []string{"key"}, Service: "s3", Region: "eu-west-1"}},
+		}, "mine/read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, up := startRoles(t, c.host, clock)
@@ -125,6 +133,9 @@ func TestCallsAsARole(t *testing.T) {
 			}
 			if len(up.asked) != 1 {
 				t.Errorf("STS was asked %d times", len(up.asked))
+			}
+			if list, err := v.Admin.OAuth(background, aivaulttest.Operator()); err != nil || len(list.Tokens) != 1 || list.Tokens[0].State != "good" {
+				t.Errorf("oauth status: %+v, %v", list.Tokens, err)
 			}
 			if got, want := up.asked[0].Encode(), "Action=AssumeRole&ExternalId=ext-4f2a&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fpath%2Freader&RoleSessionName=agent&Version=2011-06-15"; got != want {
 				t.Errorf("asked for %s", got)

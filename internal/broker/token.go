@@ -93,11 +93,11 @@ func (c *credential) want(spec api.AuthSpec, fields []string, l *registry.Login)
 // renewal is the command by which a person starts over.
 func (c *credential) renewal(fields []string, l *registry.Login) string {
 	if l != nil && l.OAuth2 != nil && l.OAuth2.AuthorizationEndpoint+l.OAuth2.DeviceEndpoint != "" {
-		return "aivault oauth login " + c.Provider + scopeFlags(c.scope)
+		return "aivault oauth login " + c.Provider + c.scope.Flags()
 	}
 	for _, f := range fields {
 		if s := c.index.snapshot.Secret(c.Secrets[f]); s != nil && !c.public(f, s) {
-			return "aivault secrets rotate " + s.Name
+			return "aivault secrets rotate " + Reference(c.index.snapshot.State(), s)
 		}
 	}
 	return ""

@@ -486,7 +486,7 @@ func TestATokenThatIsExchanged(t *testing.T) {
 func TestACustomProvidersTokens(t *testing.T) {
 	t.Parallel()
 	v := startIdentity(t, standin.IDPOptions{Scheme: "Token"})
-	v.Create(t, "OWN_LOGIN", v.material())
+	own := v.Create(t, "OWN_LOGIN", v.material())
 	spec := api.AuthSpec{Type: "oauth2", OAuth2: &api.OAuth2Spec{Fields: []string{"login"}, GrantType: "refresh_token", TokenEndpoint: "https://id.custom.test/token",
 		Headers: []api.AuthField{{Name: "Authorization", ValueTemplate: "Token {{access_token}}"}}}}
 	credential(t, v.Aivault, api.CredentialCreate{ID: "own", Provider: "own", SecretRefs: map[string]string{"login": "OWN_LOGIN"}, Auth: &spec, Hosts: []string{aivaulttest.CustomHost}})
@@ -506,6 +506,12 @@ func TestACustomProvidersTokens(t *testing.T) {
 	v.pass(time.Hour)
 	if e := mustRefuse(t, v.Aivault, get("own/all", "/things"), api.OAuthRefreshFailed); e.Hint != "aivault secrets rotate OWN_LOGIN" {
 		t.Errorf("hint %q", e.Hint)
+	}
+	if _, err := v.Admin.CreateSecret(background, aivaulttest.Operator(), api.SecretCreate{Name: "own_login", Scope: "workspace:w", Value: secret.FromString(v.material())}); err != nil {
+		t.Fatal(err)
+	}
+	if e := mustRefuse(t, v.Aivault, get("own/all", "/things"), api.OAuthRefreshFailed); e.Hint != "aivault secrets rotate "+own.ID {
+		t.Errorf("beside another of the name: hint %q", e.Hint)
 	}
 	// The caller cannot set what the token is sent in.
 	mustRefuse(t, v.Aivault, with(get("own/all", "/things"), "authorization: Token mine"), api.PolicyViolation)

@@ -23,10 +23,6 @@ func CheckAddr(a netip.Addr, allowPrivate bool) error {
 	return api.Errorf(api.PolicyViolation, "%s is never dialled", class)
 }
 
-// NeverAllowed says whether no exception lets a be dialled: it is link-local,
-// a metadata service's, multicast, unspecified or special otherwise.
-func NeverAllowed(a netip.Addr) bool { return CheckAddr(a, true) != nil }
-
 // checkPlain says whether a may be called over plain http: what everyone on
 // the way can read goes no further than this machine and its own network.
 func checkPlain(a netip.Addr) error {

@@ -165,3 +165,19 @@ func TestCertificateIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// However many calls show a client certificate, one timer waits for the last:
+// not each leaves its own behind for as long as the key is kept.
+func TestOneTimerForACertificate(t *testing.T) {
+	mine, _ := certificate(t)
+	c := New(Config{})
+	to := Destination{Host: testHost}
+	p, err := c.acquire(to, &mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.pools.release(p)
+	if n := testing.AllocsPerRun(100, func() { c.pools.release(c.pools.take(&to, &mine)) }); n >= 1 {
+		t.Errorf("a call leaves %v allocations behind", n)
+	}
+}

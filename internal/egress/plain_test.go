@@ -165,8 +165,8 @@ func TestPlainHTTPAddresses(t *testing.T) {
 		{"198.18.0.1", "special-purpose"}, {"240.0.0.1", "special-purpose"}, {"2001:db8::1", "special-purpose"},
 	} {
 		a := netip.MustParseAddr(tt.addr)
-		if never := tt.want != local && tt.want != public; NeverAllowed(a) != never {
-			t.Errorf("NeverAllowed(%s) = %v", tt.addr, !never)
+		if never := tt.want != local && tt.want != public; (CheckAddr(a, true) != nil) != never {
+			t.Errorf("%s is never dialled: %v", tt.addr, !never)
 		}
 		for _, allowPrivate := range []bool{false, true} {
 			c := newClient(t, Config{Resolve: resolving(addrs(tt.addr))})
@@ -191,7 +191,7 @@ func TestPlainHTTPAddresses(t *testing.T) {
 			}
 		}
 	}
-	if !NeverAllowed(netip.Addr{}) {
+	if CheckAddr(netip.Addr{}, true) == nil {
 		t.Error("the zero Addr may be allowed")
 	}
 }

@@ -38,6 +38,10 @@ type pool struct {
 	// Guarded by pools.mu.
 	active int
 	used   uint64 // pools.turn when it was last used
+	// With a client certificate: when it came to be in use no more, and the one
+	// timer that drops it then.
+	freed  time.Time
+	expiry *time.Timer
 
 	busy atomic.Bool // active > 0, for who has no lock
 }
@@ -141,17 +145,22 @@ func (ps *pools) release(p *pool) {
 	p.busy.Store(p.active > 0)
 	ps.turn++
 	p.used = ps.turn
-	if turn := p.used; p.certificate != nil && p.active == 0 {
-		time.AfterFunc(keyIdle, func() { ps.forget(p, turn) })
+	if p.certificate != nil && p.active == 0 {
+		p.freed = time.Now()
+		if p.expiry == nil {
+			p.expiry = time.AfterFunc(keyIdle, func() { ps.forget(p) })
+		} else {
+			p.expiry.Reset(keyIdle)
+		}
 	}
 	ps.evictLocked()
 }
 
-// forget drops a pool that was not used since turn.
-func (ps *pools) forget(p *pool, turn uint64) {
+// forget drops a pool that was not used for as long as its key is kept.
+func (ps *pools) forget(p *pool) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if p.active == 0 && p.used == turn {
+	if p.active == 0 && time.Since(p.freed) >= keyIdle {
 		ps.dropLocked(p)
 	}
 }

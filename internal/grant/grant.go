@@ -44,6 +44,19 @@ func (s Scope) String() string {
 	return "group:" + s.Workspace + ":" + s.Group
 }
 
+// Flags names the scope on a command line, with a blank before each flag: none
+// for the global one.
+func (s Scope) Flags() string {
+	flags := ""
+	if s.Workspace != "" {
+		flags += " --workspace-id " + s.Workspace
+	}
+	if s.Group != "" {
+		flags += " --group-id " + s.Group
+	}
+	return flags
+}
+
 // ParseScope reads what String writes.
 func ParseScope(s string) (Scope, bool) {
 	kind, rest, _ := strings.Cut(s, ":")

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,15 @@ func TestScopeText(t *testing.T) {
 		got, ok := ParseScope(text)
 		if !ok || got != want || got.String() != text {
 			t.Errorf("%s: %v %v", text, got, ok)
+		}
+		var words []string
+		for _, id := range []struct{ flag, id string }{{"--workspace-id", want.Workspace}, {"--group-id", want.Group}} {
+			if id.id != "" {
+				words = append(words, id.flag, id.id)
+			}
+		}
+		if flags := got.Flags(); !slices.Equal(strings.Fields(flags), words) || flags != "" && flags[0] != ' ' {
+			t.Errorf("%s: flags %q", text, flags)
 		}
 	}
 	for _, text := range []string{

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"moldable.sh/aivault/internal/api"
@@ -27,7 +26,7 @@ func (x *exchange) backup() error {
 	defer b.Close()
 	head := x.w.Header()
 	head.Set("Content-Type", typeBytes)
-	head.Set("Trailer", api.HeaderError+", "+api.HeaderErrorMessage)
+	head.Set("Trailer", trailers)
 	x.status = http.StatusOK
 	x.w.WriteHeader(x.status)
 	out := &patientWriter{w: x.w, ctl: http.NewResponseController(x.w)}
@@ -38,8 +37,7 @@ func (x *exchange) backup() error {
 	case err != nil:
 		e := api.AsError(err)
 		x.h.cfg.Log.Error("a backup broke off", "why", e.Message)
-		head.Set(api.HeaderError, string(e.Code))
-		head.Set(api.HeaderErrorMessage, strconv.QuoteToASCII(e.Message))
+		x.breakOff(e)
 	}
 	return nil
 }
