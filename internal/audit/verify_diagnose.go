@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // diagnose names the first bad line where line n does not follow from line
@@ -91,7 +92,10 @@ func (v *verification) bad(why string) error {
 // lineAt reads one whole line, whatever is in it, and says where the next
 // begins. At the end of a segment it is empty.
 func (v *verification) lineAt(p place) (line []byte, after place, err error) {
-	f, _, err := openToRead(v.cfg.Dir, p.file)
+	f, _, err := openText(v.cfg.Dir, p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, p, missing(p.file) // removed for its age meanwhile
+	}
 	if err != nil {
 		return nil, p, err
 	}
