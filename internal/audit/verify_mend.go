@@ -45,16 +45,5 @@ func (e *ChainError) Mend(dir string) string {
 // opens the vault then writes anew. It is kept: that somebody changed it is
 // the finding.
 func WriteAnew(path string) string {
-	return "mv " + durable.ShellQuote(path) + " " + durable.ShellQuote(aside(path)) + " && " + SignAnew
-}
-
-// aside is a name that is free, for what has to make way and is evidence.
-func aside(path string) string {
-	free := path + ".aside"
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(free); err != nil {
-			return free
-		}
-		free = path + ".aside-" + strconv.Itoa(n)
-	}
+	return durable.PutAside(path) + " && " + SignAnew
 }

@@ -34,8 +34,8 @@ func TestNoFileInPlace(t *testing.T) {
 			var e *api.Error
 			errors.As(err, &e)
 			switch f := strings.Fields(e.Hint); {
-			case len(f) == 3 && f[0] == "mv":
-				must(t, os.Rename(f[1], f[2]))
+			case len(f) == 4 && f[0] == "mv":
+				must(t, os.Rename(f[2], f[3]))
 			case len(f) == 2 && f[0] == "rm":
 				must(t, os.Remove(f[1]))
 			default:
