@@ -28,7 +28,7 @@ func forGeneration(err error, h header) error {
 
 func (v *Vault) errLost() *api.Error {
 	return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is missing, but the audit log of a vault is there", v.cfg.Dir).
-		WithHint("aivault restore FILE puts a backup of it back; to begin another vault, move %s away", v.logDir())
+		WithHint("aivault restore FILE puts a backup of it back; to begin another vault: %s", durable.PutAside(v.logDir()))
 }
 
 // unavailable says that something about this vault's document is wrong, and
