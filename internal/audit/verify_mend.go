@@ -16,7 +16,7 @@ const LogLost = "put the log back, or a backup: aivault restore FILE; or accept 
 
 // ForGeneration names the generation of the document that a hint is about.
 func ForGeneration(hint string, generation uint64) string {
-	return strings.Replace(hint, "GENERATION", strconv.FormatUint(generation, 10), 1)
+	return strings.Replace(hint, "--accept GENERATION", "--accept "+strconv.FormatUint(generation, 10), 1)
 }
 
 // SignAnew opens the vault in a daemon, which signs a log that nothing signs.

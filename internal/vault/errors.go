@@ -20,10 +20,14 @@ const hintDamaged = "aivault restore FILE puts a backup of it back"
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
 	e, ok := errors.AsType[*api.Error](err)
-	if !ok || e.Hint != audit.LogLost {
+	if !ok {
 		return err
 	}
-	return e.WithHint("%s", audit.ForGeneration(e.Hint, h.Generation))
+	hint := audit.ForGeneration(e.Hint, h.Generation)
+	if hint == e.Hint {
+		return err
+	}
+	return e.WithHint("%s", hint)
 }
 
 func (v *Vault) errLost() *api.Error {
