@@ -598,6 +598,22 @@ func TestVerifyNamesTheBadLineOfACompressedPart(t *testing.T) {
 	}
 }
 
+// A writer whose disk is full takes back what a verifier may have read.
+func TestDiagnoseOfALineThatIsGone(t *testing.T) {
+	cfg := config(t)
+	files := verified(t, cfg, 5)
+	v := &verification{cfg: VerifyConfig{Dir: cfg.Dir}, at: chain{seq: 6, file: seg1, offset: int64(len(files[seg1])) + 500}}
+	v.last = place{seg1, int64(len(files[seg1]))}
+	want := v.at.broken("x")
+	if err := v.diagnose(want); err != want {
+		t.Errorf("%v", err)
+	}
+	v.last = place{seg3, 0}
+	if err := v.diagnose(want); err == nil || err.Error() != missing(seg3).Error() {
+		t.Errorf("a part that is gone: %v", err)
+	}
+}
+
 // A log put back together with its checkpoints looks whole; a checkpoint that
 // was kept elsewhere tells.
 func TestVerifyAgainstACheckpointKeptElsewhere(t *testing.T) {
