@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -279,6 +280,25 @@ func TestWaitingCanBeCalledOff(t *testing.T) {
 	if n := v.readAttempts(); n != 20 {
 		t.Errorf("attempts = %d", n)
 	}
+}
+
+// forgetfulStore is a restore, or another vault in the making, by another
+// process: both remove what was counted.
+type forgetfulStore struct {
+	*FileStore
+	attempts string
+}
+
+func (s forgetfulStore) Generation() (Generation, error) {
+	_ = os.Remove(s.attempts)
+	return s.FileStore.Generation()
+}
+
+func TestAttemptsThatAnotherForgets(t *testing.T) {
+	t.Parallel()
+	_, cfg := passVault(t, "right")
+	cfg.Store = forgetfulStore{NewFileStore(filepath.Join(cfg.Dir, "vault.aiv"), filepath.Join(cfg.Dir, "store.lock")), filepath.Join(cfg.Dir, attemptsName)}
+	unlock(t, open(t, cfg), pass("right"), true)
 }
 
 func TestAttemptsCountFromAllProcesses(t *testing.T) {
