@@ -24,11 +24,14 @@ const creatingName = "creating"
 
 var createdMark = []byte(`"event":"` + audit.VaultCreated + `"`)
 
-// secretMark is how the log tells that a vault has held a secret: whatever
-// was done to one (secret.*) or to several (secrets.*).
-var secretMark = []byte(`"event":"secret`)
-
-var restoredMark = []byte(`"event":"` + audit.VaultRestored + `"`)
+// usedMarks are how the log tells that a vault has, or may have, held a secret:
+// whatever was done to one (secret.*) or to several (secrets.*), a login that
+// brought one, and a document from elsewhere.
+var usedMarks = [][]byte{
+	[]byte(`"event":"secret`),
+	[]byte(`"event":"` + audit.LoginFinished + `"`),
+	[]byte(`"event":"` + audit.VaultRestored + `"`),
+}
 
 // ours are the entries that may lie in a vault directory before there is a
 // vault, or after one was lost.

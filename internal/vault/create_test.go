@@ -432,6 +432,30 @@ func TestInitBelievesTheHeaderToo(t *testing.T) {
 	wantValue(t, open(t, cfg), "one", "1")
 }
 
+// Whatever event a first secret came with, the log tells of it, though the
+// header no longer does.
+func TestInitBelievesTheLogOfEveryFirstSecret(t *testing.T) {
+	t.Parallel()
+	for _, event := range []string{audit.SecretCreated, audit.SecretsImported, audit.LoginFinished, audit.VaultRestored} {
+		v, cfg := fileVault(t)
+		_, err := v.Update(t.Context(), audit.Record{Event: event}, func(tx *Tx) error {
+			s := Secret{ID: "one", Scope: "global", Version: 1}
+			err := tx.Seal(&s, secret.FromString("1"))
+			tx.State.Secrets = append(tx.State.Secrets, s)
+			return err
+		})
+		must(t, err)
+		must(t, v.Close())
+		path := filepath.Join(cfg.Dir, "vault.aiv")
+		flipped := strings.Replace(string(read(t, path)), `"used":true`, `"used":false`, 1)
+		write(t, path, []byte(flipped))
+		wantCode(t, open(t, cfg).Init(t.Context(), who, passRequest("p")), api.AlreadyExists, "its audit log says")
+		if string(read(t, path)) != flipped {
+			t.Errorf("%s: the vault was replaced", event)
+		}
+	}
+}
+
 // What could not be written is told as one sentence, whichever way it failed.
 func TestUnavailableReadsAsASentence(t *testing.T) {
 	v := &Vault{cfg: Config{Dir: "/v"}}
