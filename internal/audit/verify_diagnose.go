@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // diagnose names the first bad line where line n does not follow from line
@@ -29,6 +30,8 @@ func (v *verification) diagnose(err error) error {
 	seq, prev, ok := parsePrefix(line)
 	_, prevBefore, _ := parsePrefix(before)
 	switch {
+	case len(before) == 0:
+		return err // taken back since by who wrote it
 	case bytes.Contains(before[1:], []byte(prefixSeq)):
 		return v.bad("it holds another line: the newline between them was changed")
 	case ok && seq == v.at.seq && bytes.Equal(prev, prevBefore) && !bytes.Equal(line, before):
@@ -91,7 +94,10 @@ func (v *verification) bad(why string) error {
 // lineAt reads one whole line, whatever is in it, and says where the next
 // begins. At the end of a segment it is empty.
 func (v *verification) lineAt(p place) (line []byte, after place, err error) {
-	f, _, err := openToRead(v.cfg.Dir, p.file)
+	f, _, err := openText(v.cfg.Dir, p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, p, missing(p.file) // removed for its age meanwhile
+	}
 	if err != nil {
 		return nil, p, err
 	}

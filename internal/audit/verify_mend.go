@@ -16,7 +16,7 @@ const LogLost = "put the log back, or a backup: aivault restore FILE; or accept 
 
 // ForGeneration names the generation of the document that a hint is about.
 func ForGeneration(hint string, generation uint64) string {
-	return strings.Replace(hint, "GENERATION", strconv.FormatUint(generation, 10), 1)
+	return strings.Replace(hint, "--accept GENERATION", "--accept "+strconv.FormatUint(generation, 10), 1)
 }
 
 // SignAnew opens the vault in a daemon, which signs a log that nothing signs.
@@ -45,16 +45,5 @@ func (e *ChainError) Mend(dir string) string {
 // opens the vault then writes anew. It is kept: that somebody changed it is
 // the finding.
 func WriteAnew(path string) string {
-	return "mv " + durable.ShellQuote(path) + " " + durable.ShellQuote(aside(path)) + " && " + SignAnew
-}
-
-// aside is a name that is free, for what has to make way and is evidence.
-func aside(path string) string {
-	free := path + ".aside"
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(free); err != nil {
-			return free
-		}
-		free = path + ".aside-" + strconv.Itoa(n)
-	}
+	return durable.PutAside(path) + " && " + SignAnew
 }

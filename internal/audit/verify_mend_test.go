@@ -101,7 +101,7 @@ func TestMend(t *testing.T) {
 			if r.Problem == nil || r.Problem.File != checkpointsName || !strings.Contains(r.Problem.Why, c.why) {
 				t.Fatalf("%+v", r.Problem)
 			}
-			want := "mv " + path + " " + path + ".aside && " + SignAnew
+			want := "mv -n " + path + " " + path + ".aside && " + SignAnew
 			if name == "gone" {
 				want = SignAnew
 			}

@@ -552,6 +552,68 @@ func TestVerifySegments(t *testing.T) {
 	wantProblem(t, verify(t, ask), names[0], ends[segmentNumber(names[0])-1], "no record says that it was removed")
 }
 
+// Of a part that is compressed the first bad line is named, as of any other.
+func TestVerifyNamesTheBadLineOfACompressedPart(t *testing.T) {
+	cfg := config(t)
+	cfg.SegmentSize = 2500
+	l := create(t, cfg)
+	grow(t, l, 1, 30)
+	sign(t, l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, ask := takeFiles(t, cfg.Dir), against(t, cfg.Dir)
+	edit := func(line []byte) []byte { return bytes.Replace(line, []byte(`"uid":1`), []byte(`"uid":2`), 1) }
+	for name, c := range map[string]struct {
+		file   string
+		change func(l [][]byte) [][]byte
+	}{
+		"in the middle": {seg1, func(l [][]byte) [][]byte { l[1] = edit(l[1]); return l }},
+		"the last": {seg1, func(l [][]byte) [][]byte {
+			l[len(l)-1] = bytes.Replace(l[len(l)-1], []byte(`"atMs":`), []byte(`"atMs":1`), 1)
+			return l
+		}},
+		"the first of a part": {seg2, func(l [][]byte) [][]byte { l[0] = edit(l[0]); return l }},
+		"one taken out":       {seg2, func(l [][]byte) [][]byte { return slices.Delete(l, 1, 2) }},
+		"one put in twice":    {seg2, func(l [][]byte) [][]byte { return slices.Insert(l, 1, edit(l[1])) }},
+		"two joined":          {seg1, func(l [][]byte) [][]byte { l[1][len(l[1])-1] = ' '; return l }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := good.clone()
+			bad.setLines(c.file, c.change(bad.lines(c.file)))
+			bad.put(t, cfg.Dir)
+			want := verify(t, ask).Problem
+			if want == nil || want.Line == 0 {
+				t.Fatalf("not found: %v", want)
+			}
+			for _, name := range []string{seg1, seg2} {
+				if err := packSegment(t.Context(), cfg.Dir, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := verify(t, ask).Problem; got == nil || *got != *want {
+				t.Errorf("plain: %v; compressed: %v", want, got)
+			}
+		})
+	}
+}
+
+// A writer whose disk is full takes back what a verifier may have read.
+func TestDiagnoseOfALineThatIsGone(t *testing.T) {
+	cfg := config(t)
+	files := verified(t, cfg, 5)
+	v := &verification{cfg: VerifyConfig{Dir: cfg.Dir}, at: chain{seq: 6, file: seg1, offset: int64(len(files[seg1])) + 500}}
+	v.last = place{seg1, int64(len(files[seg1]))}
+	want := v.at.broken("x")
+	if err := v.diagnose(want); err != want {
+		t.Errorf("%v", err)
+	}
+	v.last = place{seg3, 0}
+	if err := v.diagnose(want); err == nil || err.Error() != missing(seg3).Error() {
+		t.Errorf("a part that is gone: %v", err)
+	}
+}
+
 // A log put back together with its checkpoints looks whole; a checkpoint that
 // was kept elsewhere tells.
 func TestVerifyAgainstACheckpointKeptElsewhere(t *testing.T) {

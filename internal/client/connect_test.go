@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -582,6 +583,33 @@ func TestADaemonThatIsSilent(t *testing.T) {
 	}
 	// Whoever gives up first is told so and nothing else.
 	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	if _, err := c.Status(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+}
+
+// The same holds for one that hangs in the middle of its answer.
+func TestADaemonThatFallsSilent(t *testing.T) {
+	cfg := config(t)
+	cfg.Socket = filepath.Join(short(t), "s")
+	l := listenAt(t, cfg.Socket)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(api.HeaderAPI, strconv.Itoa(api.Version))
+		_, _ = io.WriteString(w, "{")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+	cfg.readPatience = 300 * time.Millisecond
+	c := connect(t, cfg)
+	_, err := c.Status(t.Context())
+	if e := api.AsError(err); api.CodeOf(err) != api.DaemonUnreachable || e.Hint != "aivault restart" {
+		t.Errorf("got %v (%+v)", err, e)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	time.AfterFunc(5*time.Millisecond, cancel)
 	if _, err := c.Status(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up: %v", err)

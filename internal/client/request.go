@@ -94,13 +94,10 @@ func (c *Client) roundTrip(t *http.Transport, req *http.Request) (*http.Response
 }
 
 func (c *Client) transportError(ctx context.Context, err error) error {
-	var known *api.Error
-	if e := ctx.Err(); e != nil {
-		if errors.As(context.Cause(ctx), &known) {
-			return known
-		}
+	if e := ended(ctx); e != nil {
 		return e
 	}
+	var known *api.Error
 	if errors.As(err, &known) {
 		return known
 	}
@@ -112,8 +109,24 @@ func (c *Client) transportError(ctx context.Context, err error) error {
 		WithHint("aivault daemon status, or its log: aivault daemon logs")
 }
 
+// ended is why nobody waits for an answer any more, nil while somebody does.
+func ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	if known, ok := errors.AsType[*api.Error](context.Cause(ctx)); ok {
+		return known
+	}
+	return ctx.Err()
+}
+
 func readAnswer(resp *http.Response, v any) error {
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		if e := ended(resp.Request.Context()); e != nil {
+			return e
+		}
+	}
 	if err != nil || len(b) > maxAnswer {
 		return api.Errorf(api.Internal, "the daemon's answer is incomplete or too long")
 	}

@@ -191,7 +191,7 @@ func TestFilesThatOthersReach(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := of(Run(t.Context(), cfg), "vault.files")
-	if len(got) == 0 || got[len(got)-1].Hint != "mv "+calls+" "+calls+".aside" {
+	if len(got) == 0 || got[len(got)-1].Hint != "mv -n "+calls+" "+calls+".aside" {
 		t.Errorf("a file in the place of calls: %+v", got)
 	}
 	if err := os.Remove(calls); err != nil {

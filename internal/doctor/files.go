@@ -44,7 +44,7 @@ func (e *exam) directories() {
 	for _, name := range []string{"audit", "calls", "run"} {
 		path := e.inVault(name)
 		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
-			e.add("vault.files", Problem, fmt.Sprintf("%+q is no directory", path), "mv "+durable.ShellQuote(path)+" "+durable.ShellQuote(path+".aside"))
+			e.add("vault.files", Problem, fmt.Sprintf("%+q is no directory", path), durable.PutAside(path))
 		}
 	}
 }

@@ -65,7 +65,7 @@ func CheckOpened(path string, err error) error {
 // it is moved away, whatever is in it.
 func directory(path string) error {
 	path = absolute(path)
-	return &PermissionError{path, "is a directory", "mv " + ShellQuote(path) + " " + ShellQuote(path+".aside")}
+	return &PermissionError{path, "is a directory", PutAside(path)}
 }
 
 func absolute(path string) string {

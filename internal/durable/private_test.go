@@ -83,7 +83,7 @@ func TestNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	want := PermissionError{path, "is a directory", "mv " + path + " " + path + ".aside"}
+	want := PermissionError{path, "is a directory", "mv -n " + path + " " + path + ".aside"}
 	var perm *PermissionError
 	if err := CheckPrivateFile(f, path); !errors.As(err, &perm) || *perm != want {
 		t.Errorf("opened: %v", err)

@@ -72,7 +72,7 @@ func (v *Vault) tryPassphrase(ctx context.Context, who *audit.Caller, m keysourc
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(v.path(attemptsName)); err != nil {
+	if err := os.Remove(v.path(attemptsName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		keys.wipe()
 		return nil, v.unavailable("unlock-attempts", err)
 	}

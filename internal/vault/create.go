@@ -24,18 +24,37 @@ const creatingName = "creating"
 
 var createdMark = []byte(`"event":"` + audit.VaultCreated + `"`)
 
-// secretMark is how the log tells that a vault has held a secret: whatever
-// was done to one (secret.*) or to several (secrets.*).
-var secretMark = []byte(`"event":"secret`)
-
-var restoredMark = []byte(`"event":"` + audit.VaultRestored + `"`)
+// usedMarks are how the log tells that a vault has, or may have, held a secret:
+// whatever was done to one (secret.*) or to several (secrets.*), a login that
+// brought one, and a document from elsewhere.
+var usedMarks = [][]byte{
+	[]byte(`"event":"secret`),
+	[]byte(`"event":"` + audit.LoginFinished + `"`),
+	[]byte(`"event":"` + audit.VaultRestored + `"`),
+}
 
 // ours are the entries that may lie in a vault directory before there is a
-// vault.
+// vault, or after one was lost.
 func ours() []string {
 	return []string{"vault.lock", "store.lock", "unlock.lock", "daemon.lock", "locked", "run", "kek.key",
-		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, callsName, "audit",
+		"limits", "limits.lock", "limits.next", attemptsName, creatingName, rekeyingName, callsName, tokensDir, "audit",
 		"restore.lock", stagingName, restoringName}
+}
+
+var (
+	tempName = regexp.MustCompile(`^\.(.+)\.tmp-[A-Z2-7]+$`)
+	oldLog   = regexp.MustCompile(`^` + regexp.QuoteMeta(movedLogName) + `[0-9]{8}T[0-9]{6}Z(-[0-9]+)?$`)
+)
+
+// isOurs says whether aivault made an entry of a vault directory, or told a
+// person to: what was put aside stays, and is in nobody's way.
+func isOurs(name string) bool {
+	if m := tempName.FindStringSubmatch(name); m != nil {
+		name = m[1]
+	} else if of, ok := durable.IsAside(name); ok {
+		name = of
+	}
+	return name == "vault.aiv" || slices.Contains(ours(), name) || oldLog.MatchString(name)
 }
 
 func exists(path string) bool {
@@ -72,16 +91,9 @@ func (v *Vault) checkDir() error {
 	if err != nil {
 		return v.unavailable("the directory", err)
 	}
-	temp := regexp.MustCompile(`^\.(.+)\.tmp-[A-Z2-7]+$`)
-	known := append(ours(), "vault.aiv")
 	for _, e := range entries {
-		name := e.Name()
-		if m := temp.FindStringSubmatch(name); m != nil {
-			name = m[1]
-		} else if name == "vault.aiv" {
-			continue // it came this moment; the store says so
-		}
-		if !slices.Contains(known, name) {
+		// Of a vault.aiv that came this moment the store says so.
+		if !isOurs(e.Name()) {
 			return api.Errorf(api.VaultUnavailable, "vault %s: the directory holds %q, which is not aivault's", v.cfg.Dir, e.Name()).
 				WithHint("choose an empty directory with AIVAULT_DIR")
 		}

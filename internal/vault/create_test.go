@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -170,8 +171,10 @@ func TestCanCreate(t *testing.T) {
 		"our own entries": {func(t *testing.T, dir string) {
 			touch(t, dir, "vault.lock", ".vault.aiv.tmp-ABC234", "daemon.lock", "limits", "limits.lock", "limits.next", ".limits.tmp-ABC234")
 		}, ""},
-		"foreign":      {func(t *testing.T, dir string) { touch(t, dir, "vault.db") }, "vault.db"},
-		"foreign temp": {func(t *testing.T, dir string) { touch(t, dir, ".x.tmp-ABC") }, ".x.tmp-ABC"},
+		"foreign":         {func(t *testing.T, dir string) { touch(t, dir, "vault.db") }, "vault.db"},
+		"foreign aside":   {func(t *testing.T, dir string) { touch(t, dir, "vault.db.aside") }, "vault.db.aside"},
+		"foreign old log": {func(t *testing.T, dir string) { touch(t, dir, movedLogName+"mine") }, movedLogName},
+		"foreign temp":    {func(t *testing.T, dir string) { touch(t, dir, ".x.tmp-ABC") }, ".x.tmp-ABC"},
 		"lost vault": {func(t *testing.T, dir string) {
 			must(t, os.Mkdir(filepath.Join(dir, "audit"), 0o700))
 		}, "vault.aiv is missing"},
@@ -231,6 +234,54 @@ func TestDeletedVaultIsNotReplaced(t *testing.T) {
 		t.Error("a snapshot of a vault that is gone still opens values")
 	}
 	wantUnchanged(t, filepath.Dir(cfg.Dir), before)
+}
+
+// What is left of a vault that was lost, and what was put aside there, keeps
+// neither a backup of it nor another vault out.
+func TestWhatIsLeftOfALostVaultIsNotInTheWay(t *testing.T) {
+	t.Parallel()
+	v, cfg := full(t)
+	lock, err := v.LockToken(t.Context(), tokenKey(1))
+	must(t, err)
+	lock.Release()
+	backup := backUp(t, v, "")
+	must(t, v.Close())
+	log := v.logDir()
+	must(t, os.CopyFS(v.path(movedLogName+"20260102T030405Z"), os.DirFS(log)))
+	must(t, os.CopyFS(v.path(movedLogName+"20260102T030405Z-2"), os.DirFS(log)))
+	for _, name := range []string{restoringName, "audit", callsName} {
+		touch(t, cfg.Dir, name+".aside", name+".aside-2")
+	}
+	must(t, os.Remove(v.path("vault.aiv")))
+	_, err = open(t, cfg).Snapshot(t.Context())
+	wantCode(t, err, api.VaultUnavailable, "vault.aiv is missing")
+	_, hint, ok := strings.Cut(api.AsError(err).Hint, "to begin another vault: ")
+	if !ok {
+		t.Fatalf("hint %q", api.AsError(err).Hint)
+	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-euc", hint).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v %s", hint, err, out)
+	}
+	if exists(log) || !exists(log+".aside-3") {
+		t.Errorf("%q: the log is not where it says", hint)
+	}
+	before := tree(t, cfg.Dir)
+	lost := filepath.Join(t.TempDir(), "vault")
+	copyVault(t, cfg.Dir, lost)
+
+	must(t, open(t, cfg).Init(t.Context(), who, passRequest("p")))
+	second := cfg
+	second.Dir = lost
+	x := open(t, second)
+	restore(t, x, backup, 0, keysource.Material{})
+	wantValue(t, x, "one", "value-one")
+	for path, content := range before {
+		if strings.Contains(path, ".aside") || strings.Contains(path, movedLogName) {
+			if now := tree(t, cfg.Dir)[path]; now != content {
+				t.Errorf("%s was touched", path)
+			}
+		}
+	}
 }
 
 // A crash at each step of making a vault leaves what the next attempt takes
@@ -379,6 +430,30 @@ func TestInitBelievesTheHeaderToo(t *testing.T) {
 	must(t, err)
 	wantCode(t, open(t, cfg).Init(t.Context(), who, passRequest("p")), api.AlreadyExists)
 	wantValue(t, open(t, cfg), "one", "1")
+}
+
+// Whatever event a first secret came with, the log tells of it, though the
+// header no longer does.
+func TestInitBelievesTheLogOfEveryFirstSecret(t *testing.T) {
+	t.Parallel()
+	for _, event := range []string{audit.SecretCreated, audit.SecretsImported, audit.LoginFinished, audit.VaultRestored} {
+		v, cfg := fileVault(t)
+		_, err := v.Update(t.Context(), audit.Record{Event: event}, func(tx *Tx) error {
+			s := Secret{ID: "one", Scope: "global", Version: 1}
+			err := tx.Seal(&s, secret.FromString("1"))
+			tx.State.Secrets = append(tx.State.Secrets, s)
+			return err
+		})
+		must(t, err)
+		must(t, v.Close())
+		path := filepath.Join(cfg.Dir, "vault.aiv")
+		flipped := strings.Replace(string(read(t, path)), `"used":true`, `"used":false`, 1)
+		write(t, path, []byte(flipped))
+		wantCode(t, open(t, cfg).Init(t.Context(), who, passRequest("p")), api.AlreadyExists, "its audit log says")
+		if string(read(t, path)) != flipped {
+			t.Errorf("%s: the vault was replaced", event)
+		}
+	}
 }
 
 // What could not be written is told as one sentence, whichever way it failed.

@@ -20,15 +20,19 @@ const hintDamaged = "aivault restore FILE puts a backup of it back"
 // forGeneration names the generation of the document that a hint is about.
 func forGeneration(err error, h header) error {
 	e, ok := errors.AsType[*api.Error](err)
-	if !ok || e.Hint != audit.LogLost {
+	if !ok {
 		return err
 	}
-	return e.WithHint("%s", audit.ForGeneration(e.Hint, h.Generation))
+	hint := audit.ForGeneration(e.Hint, h.Generation)
+	if hint == e.Hint {
+		return err
+	}
+	return e.WithHint("%s", hint)
 }
 
 func (v *Vault) errLost() *api.Error {
 	return api.Errorf(api.VaultUnavailable, "vault %s: vault.aiv is missing, but the audit log of a vault is there", v.cfg.Dir).
-		WithHint("aivault restore FILE puts a backup of it back; to begin another vault, move %s away", v.logDir())
+		WithHint("aivault restore FILE puts a backup of it back; to begin another vault: %s", durable.PutAside(v.logDir()))
 }
 
 // unavailable says that something about this vault's document is wrong, and

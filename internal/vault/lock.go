@@ -203,14 +203,3 @@ func (v *Vault) admit(ctx context.Context, who *audit.Caller, keys *keyring, loc
 	}
 	return !open, nil
 }
-
-// Offer gives the env provider's key, for Snapshot to open the vault with. It
-// neither ends a Lock nor says whether the key is right.
-func (v *Vault) Offer(key keysource.Material) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.closed && !key.EnvKey.IsZero() {
-		v.offered.Wipe()
-		v.offered = key.EnvKey.Clone()
-	}
-}

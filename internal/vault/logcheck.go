@@ -137,12 +137,15 @@ func (v *Vault) sealedHead() audit.Head {
 }
 
 func (v *Vault) errLog(err error) error {
+	hint := audit.LogLost
 	var chain *audit.ChainError
-	if errors.As(err, &chain) || errors.Is(err, syscall.ENOTDIR) {
-		return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).
-			WithHint(audit.LogLost)
+	switch {
+	case errors.As(err, &chain):
+		hint = chain.Mend(v.logDir())
+	case !errors.Is(err, syscall.ENOTDIR):
+		return v.unavailable("its audit log:", err)
 	}
-	return v.unavailable("its audit log:", err)
+	return api.Errorf(api.VaultUnavailable, "vault %s: %w", v.cfg.Dir, err).WithHint("%s", hint)
 }
 
 // startLog is where the check of the log begins for a document: where its

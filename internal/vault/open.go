@@ -190,7 +190,7 @@ func (v *Vault) errDev(h header) error {
 // nobody but a person has the right one.
 func (v *Vault) needsPerson(h header) bool {
 	have := v.keys != nil && v.keys.alive() && v.keys.wrapped == wrappedOf(h)
-	return !have && (h.Key.Provider == keysource.Passphrase || h.Key.Provider == keysource.Env && v.offered.IsZero())
+	return !have && h.Key.Provider != keysource.File
 }
 
 func (v *Vault) errLockedFor(h header) error {
@@ -210,11 +210,7 @@ func (v *Vault) keysFor(ctx context.Context, h header) (*keyring, error) {
 	if v.needsPerson(h) {
 		return nil, v.errLockedFor(h)
 	}
-	k, err := v.openKeys(ctx, h, keysource.Material{EnvKey: v.offered})
-	if err == nil {
-		v.offered.Wipe()
-	}
-	return k, err
+	return v.openKeys(ctx, h, keysource.Material{})
 }
 
 // openKeys opens the root key by what the key provider has or was given.

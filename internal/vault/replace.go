@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
@@ -79,7 +80,7 @@ func neverUsed(log *audit.Log) (last uint64, err error) {
 			return errUsed
 		}
 		next = at.Seq + 1
-		if bytes.Contains(line, secretMark) || bytes.Contains(line, restoredMark) {
+		if slices.ContainsFunc(usedMarks, func(mark []byte) bool { return bytes.Contains(line, mark) }) {
 			return errUsed
 		}
 		c, err := parseCommit(line)

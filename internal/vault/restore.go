@@ -186,11 +186,6 @@ func (v *Vault) backupKeys(ctx context.Context, h header, m keysource.Material) 
 		return nil, false, api.Errorf(api.VaultLocked, "this backup opens with a passphrase").
 			WithHint("aivault restore FILE --passphrase-file PATH")
 	}
-	if m.EnvKey.IsZero() {
-		v.mu.Lock()
-		m.EnvKey = v.offered
-		v.mu.Unlock()
-	}
 	kek, err := keysource.Open(ctx, v.keyConfig(h.ID), h.Key, m)
 	if err != nil {
 		return nil, false, errBackup(err)

@@ -72,11 +72,6 @@ func (v *Vault) acceptable(generation uint64) (header, error) {
 // counts as an attempt like any other.
 func (v *Vault) keysToAccept(ctx context.Context, who *audit.Caller, h header, generation uint64, m keysource.Material) (*keyring, error) {
 	if h.Key.Provider != keysource.Passphrase {
-		if m.EnvKey.IsZero() {
-			v.mu.Lock()
-			m.EnvKey = v.offered
-			v.mu.Unlock()
-		}
 		return v.openKeys(ctx, h, m)
 	}
 	if m.Passphrase.IsZero() {

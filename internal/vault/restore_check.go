@@ -33,7 +33,7 @@ func (v *Vault) checkRestoring() error {
 		return err
 	}
 	return api.Errorf(api.VaultUnavailable, "%s is not what a restore leaves: %w", dir, err).
-		WithHint("mv %s %s", durable.ShellQuote(dir), durable.ShellQuote(v.path(v.freeName(restoringName+".aside"))))
+		WithHint("%s", durable.PutAside(dir))
 }
 
 func (v *Vault) checkStaged(dir string) error {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 
 	"moldable.sh/aivault/internal/api"
@@ -202,10 +201,11 @@ func (v *Vault) finishLog(from string) (moved string, err error) {
 	}
 	v.closeLog()
 	if exists(v.logDir()) {
-		moved = v.freeName(movedLogName + v.now().UTC().Format("20060102T150405Z"))
-		if err := os.Rename(v.logDir(), v.path(moved)); err != nil {
+		path := durable.FreeName(v.path(movedLogName + v.now().UTC().Format("20060102T150405Z")))
+		if err := os.Rename(v.logDir(), path); err != nil {
 			return "", err
 		}
+		moved = filepath.Base(path)
 		v.step("old log moved")
 	}
 	if err := os.Rename(from, v.logDir()); err != nil {
@@ -213,15 +213,6 @@ func (v *Vault) finishLog(from string) (moved string, err error) {
 	}
 	v.step("new log in place")
 	return moved, durable.SyncDir(v.cfg.Dir)
-}
-
-// freeName is name, or what follows it where that is taken.
-func (v *Vault) freeName(name string) string {
-	free := name
-	for n := 2; exists(v.path(free)); n++ {
-		free = name + "-" + strconv.Itoa(n)
-	}
-	return free
 }
 
 func (v *Vault) finishDocument(path string) error {

@@ -3,11 +3,13 @@ package vault
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"moldable.sh/aivault/internal/api"
+	"moldable.sh/aivault/internal/audit"
 )
 
 // Whatever stands where a file of the vault has to be, what is refused names
@@ -34,8 +36,8 @@ func TestNoFileInPlace(t *testing.T) {
 			var e *api.Error
 			errors.As(err, &e)
 			switch f := strings.Fields(e.Hint); {
-			case len(f) == 3 && f[0] == "mv":
-				must(t, os.Rename(f[1], f[2]))
+			case len(f) == 4 && f[0] == "mv":
+				must(t, os.Rename(f[2], f[3]))
 			case len(f) == 2 && f[0] == "rm":
 				must(t, os.Remove(f[1]))
 			default:
@@ -45,6 +47,27 @@ func TestNoFileInPlace(t *testing.T) {
 			wantValue(t, x, "a", "1")
 		}
 	}
+}
+
+// Of what is wrong with the checkpoints alone the way out is the same as
+// doctor's: the log is kept.
+func TestHintOfCheckpointsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	put(t, v, "a", "1")
+	must(t, v.Close())
+	path := filepath.Join(cfg.Dir, "audit", "checkpoints")
+	must(t, os.Truncate(path, audit.MaxCheckpoints+1))
+	_, err := open(t, cfg).Snapshot(t.Context())
+	wantCode(t, err, api.VaultUnavailable, "larger than it can be")
+	command, ok := strings.CutSuffix(api.AsError(err).Hint, " && "+audit.SignAnew)
+	if !ok {
+		t.Fatalf("hint %q", api.AsError(err).Hint)
+	}
+	if out, err := exec.CommandContext(t.Context(), "sh", "-euc", command).CombinedOutput(); err != nil {
+		t.Fatalf("%q: %v %s", command, err, out)
+	}
+	wantValue(t, open(t, cfg), "a", "1")
 }
 
 // A document that nobody can read, and a log that is no directory: the hint

@@ -25,7 +25,6 @@ import (
 	"moldable.sh/aivault/internal/audit"
 	"moldable.sh/aivault/internal/durable"
 	"moldable.sh/aivault/internal/keysource"
-	"moldable.sh/aivault/internal/secret"
 )
 
 // Config is what a Vault needs.
@@ -66,7 +65,6 @@ type Vault struct {
 	seen    seenHeader
 	keys    *keyring
 	retired []weak.Pointer[keyring] // of before a rotation: calls may still use them
-	offered secret.Value            // the env provider's key, until it opened the vault
 	checked checkedLog
 	relock  *time.Timer // of Unlock with a time
 
@@ -242,8 +240,6 @@ func (v *Vault) closeKeys() {
 		}
 	}
 	v.retired = nil
-	v.offered.Wipe()
-	v.offered = secret.Value{}
 	if v.relock != nil {
 		v.relock.Stop()
 		v.relock = nil
