@@ -100,7 +100,7 @@ func checkQuery(q audit.Query, most int) error {
 	case q.UntilMs > 0 && q.SinceMs > q.UntilMs:
 		return bad("the records of a time that ends before it begins cannot be asked for")
 	case q.Capability != "" && !grant.ValidPattern(q.Capability):
-		return bad("%s is no capability and no pattern of capabilities", quoted(q.Capability)).WithHint("aivault capability list")
+		return bad("%s is no capability and no pattern of capabilities", api.Quote(q.Capability)).WithHint("aivault capability list")
 	}
 	return nil
 }

@@ -98,11 +98,11 @@ func (a *Admin) canBind(st *vault.State, pattern string, scope grant.Scope, c *v
 	fits := func(k known) bool { return k.provider == c.Provider && (k.only == "" || k.only == c.ID) }
 	switch {
 	case len(found) == 0:
-		return api.Errorf(api.CapabilityNotFound, "no capability matches %s", quoted(pattern)).WithHint("aivault capability list --all")
+		return api.Errorf(api.CapabilityNotFound, "no capability matches %s", api.Quote(pattern)).WithHint("aivault capability list --all")
 	case !slices.ContainsFunc(found, fits) && found[0].provider == c.Provider:
 		return api.Errorf(api.InvalidRequest, "%s is restricted to another credential than %s", found[0].id, c.ID)
 	case !slices.ContainsFunc(found, fits):
-		return api.Errorf(api.InvalidRequest, "credential %s is one of %s, which has no capability that %s matches", c.ID, c.Provider, quoted(pattern)).
+		return api.Errorf(api.InvalidRequest, "credential %s is one of %s, which has no capability that %s matches", c.ID, c.Provider, api.Quote(pattern)).
 			WithHint("aivault credential list")
 	case !serves(st, scope, c):
 		return api.Errorf(api.InvalidRequest, "credential %s belongs to %s, which calls made in %s do not see", c.ID, c.Scope, scope).
@@ -133,9 +133,9 @@ func (a *Admin) Unbind(ctx context.Context, who grant.Caller, r api.BindingDelet
 		}
 		switch {
 		case len(found) == 0 && r.ID != "":
-			return api.Errorf(api.InvalidRequest, "there is no binding %s", quoted(r.ID)).WithHint("aivault capability bindings")
+			return api.Errorf(api.InvalidRequest, "there is no binding %s", api.Quote(r.ID)).WithHint("aivault capability bindings")
 		case len(found) == 0:
-			return api.Errorf(api.InvalidRequest, "nothing is bound to %s there", quoted(r.Capability)).WithHint("aivault capability bindings")
+			return api.Errorf(api.InvalidRequest, "nothing is bound to %s there", api.Quote(r.Capability)).WithHint("aivault capability bindings")
 		case len(found) > 1:
 			// Users of one name, of whom the system knows none.
 			return api.Errorf(api.InvalidRequest, "several bindings are meant").WithHint("aivault capability unbind BINDING")

@@ -21,7 +21,7 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 		return api.CapabilityDetail{}, err
 	}
 	if !policy.ValidCapabilityID(r.ID) {
-		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "capability id %s is none: it reads provider/name", quoted(r.ID))
+		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "capability id %s is none: it reads provider/name", api.Quote(r.ID))
 	}
 	if _, claimed := a.registry.Capability(r.ID); claimed != nil {
 		return api.CapabilityDetail{}, api.Errorf(api.AlreadyExists, "capability %s is the registry's", r.ID).
@@ -36,7 +36,7 @@ func (a *Admin) CreateCapability(ctx context.Context, who grant.Caller, r api.Ca
 		r.Provider = prefix
 	}
 	if a.registry.Provider(prefix) != nil && r.Provider != prefix {
-		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "%s names a capability of %s, not of %s", r.ID, prefix, quoted(r.Provider))
+		return api.CapabilityDetail{}, api.Errorf(api.InvalidRequest, "%s names a capability of %s, not of %s", r.ID, prefix, api.Quote(r.Provider))
 	}
 	if _, err := policy.CompileIssued(r.ID, r.IssuesToken); err != nil {
 		return api.CapabilityDetail{}, err
@@ -95,7 +95,7 @@ func (a *Admin) hostsFor(s *vault.State, r *api.CapabilityCreate) ([]string, err
 	}
 	switch {
 	case r.Credential != "" && !found:
-		return nil, api.Errorf(api.CredentialNotFound, "there is no credential %s of %s", quoted(r.Credential), quoted(r.Provider)).
+		return nil, api.Errorf(api.CredentialNotFound, "there is no credential %s of %s", api.Quote(r.Credential), api.Quote(r.Provider)).
 			WithHint("aivault credential list")
 	case p != nil:
 		hosts = slices.Clone(p.Hosts)
@@ -107,7 +107,7 @@ func (a *Admin) hostsFor(s *vault.State, r *api.CapabilityCreate) ([]string, err
 		slices.Sort(hosts)
 		return slices.Compact(hosts), nil
 	case !found:
-		return nil, api.Errorf(api.CredentialNotFound, "there is no provider %s: the registry doesn't know it, and no credential is one of it", quoted(r.Provider)).
+		return nil, api.Errorf(api.CredentialNotFound, "there is no provider %s: the registry doesn't know it, and no credential is one of it", api.Quote(r.Provider)).
 			WithHint("aivault credential create --help")
 	}
 	return hosts, nil
@@ -134,7 +134,7 @@ func pickHost(p *registry.Provider, r *api.CapabilityCreate, hosts []string) (st
 			}
 		}
 	}
-	return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", quoted(r.Host), r.Provider, strings.Join(hosts, ", "))
+	return "", api.Errorf(api.PolicyViolation, "host %s is none of %s's: %s", api.Quote(r.Host), r.Provider, strings.Join(hosts, ", "))
 }
 
 // DeleteCapability removes a custom capability, and with it what was said of
@@ -162,7 +162,7 @@ func (a *Admin) DeleteCapability(ctx context.Context, who grant.Caller, id strin
 	_, err = a.update(ctx, who, audit.CapabilityDeleted, func(tx *vault.Tx) error {
 		i := slices.IndexFunc(tx.State.Capabilities, func(c vault.Capability) bool { return c.ID == id })
 		if i < 0 {
-			return api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
+			return api.Errorf(api.CapabilityNotFound, "there is no capability %s", api.Quote(id))
 		}
 		tx.Record.Object, tx.Record.Capability, tx.Record.Provider = id, id, tx.State.Capabilities[i].Provider
 		st := tx.State

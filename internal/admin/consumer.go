@@ -44,7 +44,7 @@ func (a *Admin) consumer(r *api.ConsumerRef) (api.Consumer, error) {
 	case r.User != "":
 		uid, err := a.lookupUser(r.User)
 		if err != nil {
-			unknown := api.Errorf(api.InvalidRequest, "the system knows no user %s", quoted(r.User))
+			unknown := api.Errorf(api.InvalidRequest, "the system knows no user %s", api.Quote(r.User))
 			if _, err := parseUnixID(r.User); err == nil {
 				return api.Consumer{}, unknown.WithHint("a number is given with --uid %s", r.User)
 			}
@@ -54,7 +54,7 @@ func (a *Admin) consumer(r *api.ConsumerRef) (api.Consumer, error) {
 	}
 	gid, err := a.lookupGroup(r.GroupName)
 	if err != nil {
-		return api.Consumer{}, api.Errorf(api.InvalidRequest, "the system knows no group %s", quoted(r.GroupName))
+		return api.Consumer{}, api.Errorf(api.InvalidRequest, "the system knows no group %s", api.Quote(r.GroupName))
 	}
 	return api.Consumer{GID: &gid, Group: r.GroupName}, nil
 }
@@ -73,7 +73,7 @@ func checkRef(r *api.ConsumerRef) error {
 	}
 	for _, name := range []string{r.User, r.GroupName} {
 		if len(name) > maxSystemName || strings.ContainsFunc(name, func(c rune) bool { return !unicode.IsPrint(c) }) || strings.TrimSpace(name) != name {
-			return api.Errorf(api.InvalidRequest, "%s is no name of a user or group", quoted(name))
+			return api.Errorf(api.InvalidRequest, "%s is no name of a user or group", api.Quote(name))
 		}
 	}
 	return nil

@@ -96,7 +96,7 @@ func (a *Admin) CreateCredential(ctx context.Context, who grant.Caller, r api.Cr
 				return foreign(s, scope)
 			}
 			if c.Secrets[field] != "" {
-				return api.Errorf(api.InvalidRequest, "field %s is given twice", quoted(field))
+				return api.Errorf(api.InvalidRequest, "field %s is given twice", api.Quote(field))
 			}
 			c.Secrets[field] = s.ID
 			tx.Record.Secrets = append(tx.Record.Secrets, audit.SecretUse{ID: s.ID, Version: s.Version})
@@ -159,7 +159,7 @@ func credentialOf(st *vault.State, id string) int {
 }
 
 func noCredential(id string) error {
-	return api.Errorf(api.CredentialNotFound, "there is no credential %s", quoted(id)).WithHint("aivault credential list")
+	return api.Errorf(api.CredentialNotFound, "there is no credential %s", api.Quote(id)).WithHint("aivault credential list")
 }
 
 func described(r *registry.Registry, snap *vault.Snapshot, id string) (api.Credential, error) {
@@ -172,7 +172,7 @@ func described(r *registry.Registry, snap *vault.Snapshot, id string) (api.Crede
 }
 
 func badID(what, id string) error {
-	return api.Errorf(api.InvalidRequest, "%s %s is none: it has 1 to 64 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", what, quoted(id))
+	return api.Errorf(api.InvalidRequest, "%s %s is none: it has 1 to 64 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit", what, api.Quote(id))
 }
 
 // DeleteCredential removes a credential and leaves its secrets. What is bound

@@ -46,7 +46,7 @@ func checkPublicParts(r *api.CredentialCreate) error {
 	for i, part := range r.PublicParts {
 		switch {
 		case !slices.Contains(fields, part):
-			return api.Errorf(api.InvalidRequest, "the auth has no field %s that could be public; it has %s", quoted(part), strings.Join(fields, ", "))
+			return api.Errorf(api.InvalidRequest, "the auth has no field %s that could be public; it has %s", api.Quote(part), strings.Join(fields, ", "))
 		case slices.Contains(auth.Keys(*r.Auth), part):
 			return api.Errorf(api.InvalidRequest, "field %s is a key that signs, and no public part", part)
 		case slices.Contains(r.PublicParts[:i], part):
@@ -73,7 +73,7 @@ func checkCAs(text string) error {
 			break
 		}
 		if block.Type != "CERTIFICATE" {
-			return api.Errorf(api.InvalidRequest, "the CA file holds %s, and only certificates belong there", quoted(block.Type))
+			return api.Errorf(api.InvalidRequest, "the CA file holds %s, and only certificates belong there", api.Quote(block.Type))
 		}
 		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
 			return api.Errorf(api.InvalidRequest, "the CA file holds a certificate that cannot be read")
@@ -102,7 +102,7 @@ func takeCustom(r *api.CredentialCreate, field string, s *vault.Secret) (string,
 		return "", api.Errorf(api.InvalidRequest, "say which field of the auth this secret is, as FIELD=NAME; it has %s", strings.Join(wanted, ", "))
 	}
 	if !slices.Contains(wanted, field) {
-		return "", api.Errorf(api.InvalidRequest, "the auth has no field %s; it has %s", quoted(field), strings.Join(wanted, ", "))
+		return "", api.Errorf(api.InvalidRequest, "the auth has no field %s; it has %s", api.Quote(field), strings.Join(wanted, ", "))
 	}
 	return field, nil
 }
@@ -123,7 +123,7 @@ func (a *Admin) completeCustom(tx *vault.Tx, c *vault.Credential, r *api.Credent
 			continue
 		}
 		if id == "" {
-			return api.Errorf(api.InvalidRequest, "the auth needs a secret for its field %s", quoted(field)).
+			return api.Errorf(api.InvalidRequest, "the auth needs a secret for its field %s", api.Quote(field)).
 				WithHint("add --secret %s=NAME", field)
 		}
 		s, err := find(tx.State, "vault:secret:"+id)

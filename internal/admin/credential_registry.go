@@ -39,7 +39,7 @@ func (a *Admin) takeRegistry(tx *vault.Tx, p *registry.Provider, r *api.Credenti
 		return "", api.Errorf(api.InvalidRequest, "say which secret of %s this is, as FIELD=NAME; it has %s", p.ID, fieldsOf(p)).
 			WithHint("aivault credential create %s --provider %s --secret %s=%s", r.ID, p.ID, p.Secrets[0].Field, s.Name)
 	case !known:
-		return "", api.Errorf(api.InvalidRequest, "%s has no field %s; it has %s", p.ID, quoted(field), fieldsOf(p))
+		return "", api.Errorf(api.InvalidRequest, "%s has no field %s; it has %s", p.ID, api.Quote(field), fieldsOf(p))
 	case s.Pin != "" && s.Field != "" && s.Field != field:
 		return "", api.Errorf(api.InvalidRequest, "secret %s is %s's %s, not its %s", s.Name, p.ID, s.Field, field)
 	case s.Pin != "" && s.PinTenant == tenant:
@@ -92,7 +92,7 @@ func registryHost(p *registry.Provider, r *api.CredentialCreate, s *vault.Secret
 		}
 		params, ok := p.MatchHost(r.Hosts[0])
 		if !ok {
-			return nil, api.Errorf(api.InvalidRequest, "host %s is none", quoted(r.Hosts[0]))
+			return nil, api.Errorf(api.InvalidRequest, "host %s is none", api.Quote(r.Hosts[0]))
 		}
 		return params, nil
 	}
@@ -103,7 +103,7 @@ func registryHost(p *registry.Provider, r *api.CredentialCreate, s *vault.Secret
 	}
 	params, ok := p.MatchHost(name)
 	if !ok || port != 0 && port != 443 {
-		return nil, api.Errorf(api.PolicyViolation, "secret %s %s and goes to its hosts alone (%s), of which %s is none", s.Name, pinText(p, s), hostTemplate(p), quoted(r.Hosts[0])).
+		return nil, api.Errorf(api.PolicyViolation, "secret %s %s and goes to its hosts alone (%s), of which %s is none", s.Name, pinText(p, s), hostTemplate(p), api.Quote(r.Hosts[0])).
 			WithHint("add --host %s", hostTemplate(p))
 	}
 	return params, nil

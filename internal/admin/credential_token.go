@@ -63,7 +63,7 @@ func takeOptions(c *vault.Credential, p *registry.Provider, r *api.CredentialCre
 			return api.Errorf(api.InvalidRequest, "no host says in which AWS region the role is assumed").WithHint("add --aws-region REGION")
 		}
 		if region := spec.SigV4.Region; !regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`).MatchString(region) {
-			return api.Errorf(api.InvalidRequest, "the role is assumed at STS in the region %s, and AWS has none of that name", quoted(region)).WithHint("leave out --role-arn")
+			return api.Errorf(api.InvalidRequest, "the role is assumed at STS in the region %s, and AWS has none of that name", api.Quote(region)).WithHint("leave out --role-arn")
 		}
 	}
 	options := *given
@@ -99,13 +99,13 @@ func checkRole(o *api.TokenOptions) error {
 	part := strings.SplitN(o.RoleARN, ":", 6)
 	if len(part) != 6 || part[0] != "arn" || part[1] != "aws" && !strings.HasPrefix(part[1], "aws-") || !wordOf(part[1], "-", 3, 32) || part[2] != "iam" ||
 		part[3] != "" || len(part[4]) != 12 || strings.Trim(part[4], "0123456789") != "" || !strings.HasPrefix(part[5], "role/") || !wordOf(part[5], "_+=,.@/-", 6, 512) {
-		return api.Errorf(api.InvalidRequest, "role %s is none: it takes an ARN, such as arn:aws:iam::123456789012:role/reader", quoted(o.RoleARN))
+		return api.Errorf(api.InvalidRequest, "role %s is none: it takes an ARN, such as arn:aws:iam::123456789012:role/reader", api.Quote(o.RoleARN))
 	}
 	if o.ExternalID != "" && !wordOf(o.ExternalID, "_+=,.@:/-", 2, 1224) {
-		return api.Errorf(api.InvalidRequest, "external id %s is none: it takes 2 to 1224 letters, digits and _+=,.@:/-", quoted(o.ExternalID))
+		return api.Errorf(api.InvalidRequest, "external id %s is none: it takes 2 to 1224 letters, digits and _+=,.@:/-", api.Quote(o.ExternalID))
 	}
 	if o.SessionName != "" && !wordOf(o.SessionName, "_+=,.@-", 2, 64) {
-		return api.Errorf(api.InvalidRequest, "session name %s is none: it takes 2 to 64 letters, digits and _+=,.@-", quoted(o.SessionName))
+		return api.Errorf(api.InvalidRequest, "session name %s is none: it takes 2 to 64 letters, digits and _+=,.@-", api.Quote(o.SessionName))
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func checkTokenTexts(o *api.TokenOptions) error {
 		}
 		for i := range len(text) {
 			if c := text[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' {
-				return api.Errorf(api.InvalidRequest, "%s holds a blank, a quote or a character that is not ASCII", quoted(text))
+				return api.Errorf(api.InvalidRequest, "%s holds a blank, a quote or a character that is not ASCII", api.Quote(text))
 			}
 		}
 	}

@@ -120,7 +120,7 @@ func (a *Admin) RemoveGrant(ctx context.Context, who grant.Caller, id string) (a
 		st := tx.State
 		i := slices.IndexFunc(st.Grants, func(g api.Grant) bool { return g.ID == id })
 		if i < 0 {
-			return api.Errorf(api.InvalidRequest, "there is no grant %s", quoted(id)).WithHint("aivault grant list")
+			return api.Errorf(api.InvalidRequest, "there is no grant %s", api.Quote(id)).WithHint("aivault grant list")
 		}
 		g := &st.Grants[i]
 		last := true
@@ -177,7 +177,7 @@ func (a *Admin) SetGrantDefault(ctx context.Context, who grant.Caller, r api.Gra
 		return none, err
 	}
 	if r.Default != api.GrantAllow && r.Default != api.GrantDeny {
-		return none, api.Errorf(api.InvalidRequest, "the default is %s or %s, not %s", api.GrantAllow, api.GrantDeny, quoted(r.Default))
+		return none, api.Errorf(api.InvalidRequest, "the default is %s or %s, not %s", api.GrantAllow, api.GrantDeny, api.Quote(r.Default))
 	}
 	if err := a.ready(ctx, who); err != nil {
 		return none, err

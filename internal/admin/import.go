@@ -111,13 +111,13 @@ func checkEntries(entries []api.SecretEntry) error {
 	for i := range entries {
 		e := &entries[i]
 		if e.Value.Len() > secret.MaxSize {
-			return api.Errorf(api.InvalidRequest, "%s: the value has %d bytes; %d are allowed", quoted(e.Name), e.Value.Len(), secret.MaxSize)
+			return api.Errorf(api.InvalidRequest, "%s: the value has %d bytes; %d are allowed", api.Quote(e.Name), e.Value.Len(), secret.MaxSize)
 		}
 		key := strings.ToLower(e.Name)
 		if at, twice := first[key]; !twice {
 			first[key] = i
 		} else if !entries[at].Value.Equal(e.Value) {
-			return api.Errorf(api.InvalidRequest, "%s is given twice, with different values", quoted(e.Name))
+			return api.Errorf(api.InvalidRequest, "%s is given twice, with different values", api.Quote(e.Name))
 		}
 	}
 	return nil

@@ -32,12 +32,12 @@ func checkName(what, name string) error {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-', c == '.':
 		default:
 			return api.Errorf(api.InvalidRequest, "the %s %s holds %s; allowed are the letters a-z and A-Z, digits, '_', '-' and '.'",
-				what, quoted(name), quoted(string(c)))
+				what, api.Quote(name), api.Quote(string(c)))
 		}
 	}
 	if name[0] == '-' || name[0] == '.' {
 		// It would be read as a flag, or as a directory.
-		return api.Errorf(api.InvalidRequest, "the %s %s does not begin with a letter, a digit or '_'", what, quoted(name))
+		return api.Errorf(api.InvalidRequest, "the %s %s does not begin with a letter, a digit or '_'", what, api.Quote(name))
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func named(s *vault.State, ref string) ([]*vault.Secret, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, api.Errorf(api.SecretNotFound, "there is no secret %s", quoted(ref)).WithHint("aivault secrets list")
+		return nil, api.Errorf(api.SecretNotFound, "there is no secret %s", api.Quote(ref)).WithHint("aivault secrets list")
 	}
 	return found, nil
 }
@@ -183,15 +183,6 @@ func ambiguous(ref string, found []*vault.Secret) error {
 	for i, one := range found {
 		list[i] = fmt.Sprintf("vault:secret:%s (%s, %s)", one.ID, one.Name, one.Scope)
 	}
-	return api.Errorf(api.InvalidRequest, "%s names several secrets, of which the reference tells one: %s", quoted(ref), strings.Join(list, ", ")).
+	return api.Errorf(api.InvalidRequest, "%s names several secrets, of which the reference tells one: %s", api.Quote(ref), strings.Join(list, ", ")).
 		WithHint("aivault secrets list")
-}
-
-// quoted shows what a caller named: escaped, and of bounded length.
-func quoted(s string) string {
-	const most = 80
-	if len(s) > most {
-		return fmt.Sprintf("%+q...", s[:most])
-	}
-	return fmt.Sprintf("%+q", s)
 }

@@ -38,7 +38,7 @@ type oauthPlan struct {
 func (a *Admin) planLogin(r *api.OAuthStart) (*oauthPlan, error) {
 	p := a.registry.Provider(r.Provider)
 	if p == nil {
-		return nil, api.Errorf(api.InvalidRequest, "there is no provider %s", quoted(r.Provider)).WithHint("aivault registry list")
+		return nil, api.Errorf(api.InvalidRequest, "there is no provider %s", api.Quote(r.Provider)).WithHint("aivault registry list")
 	}
 	plan := &oauthPlan{provider: p}
 	for i := range p.Logins {
@@ -134,7 +134,7 @@ func checkClientID(id, hint string) error {
 	case id == "":
 		return api.Errorf(api.InvalidRequest, "the client id is missing: it names the app that you registered at the provider").WithHint("%s", hint)
 	case !plainText(id, maxClientID):
-		return api.Errorf(api.InvalidRequest, "the client id %s is none: it is printable ASCII", quoted(id))
+		return api.Errorf(api.InvalidRequest, "the client id %s is none: it is printable ASCII", api.Quote(id))
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func checkScopes(list []string) error {
 	}
 	for _, s := range list {
 		if !plainText(s, 256) || strings.ContainsAny(s, ` "\`) {
-			return api.Errorf(api.InvalidRequest, "the OAuth scope %s is none: it is printable ASCII without blanks", quoted(s)).
+			return api.Errorf(api.InvalidRequest, "the OAuth scope %s is none: it is printable ASCII without blanks", api.Quote(s)).
 				WithHint("give each scope by itself: --oauth-scope ONE --oauth-scope TWO")
 		}
 	}
@@ -167,7 +167,7 @@ func (plan *oauthPlan) checkLoopback(uri string) error {
 	port, isPath := strings.CutSuffix(rest, "/callback")
 	n, err := strconv.ParseUint(port, 10, 16)
 	if !ok || !isPath || err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-		return api.Errorf(api.InvalidRequest, "the redirect URI %s is none of a login at %s: it reads http://%s:PORT/callback", quoted(uri), plan.provider.ID, host)
+		return api.Errorf(api.InvalidRequest, "the redirect URI %s is none of a login at %s: it reads http://%s:PORT/callback", api.Quote(uri), plan.provider.ID, host)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (a *Admin) OAuthSetup(ctx context.Context, who grant.Caller, r api.OAuthSet
 	u, err := url.Parse(r.RedirectURI)
 	loopback := err == nil && u.Scheme == "http" && slices.Contains([]string{"127.0.0.1", "localhost", "::1"}, u.Hostname())
 	if err != nil || !plainText(r.RedirectURI, maxRedirect) || u.Scheme != "https" && !loopback || u.Host == "" || u.User != nil || u.Fragment != "" || strings.Contains(r.RedirectURI, "#") {
-		return api.OAuthConsent{}, api.Errorf(api.InvalidRequest, "the redirect URI %s is none: it is https, or http on this machine, as registered at the provider", quoted(r.RedirectURI))
+		return api.OAuthConsent{}, api.Errorf(api.InvalidRequest, "the redirect URI %s is none: it is https, or http on this machine, as registered at the provider", api.Quote(r.RedirectURI))
 	}
 	state := rand.Text()
 	consent, err := plan.client.AuthorizationURL(r.RedirectURI, secret.FromString(state), "")

@@ -51,7 +51,7 @@ func (a *Admin) finishCode(ctx context.Context, who grant.Caller, p *pendingLogi
 	case !p.state.Equal(r.State):
 		return refused(api.Errorf(api.PolicyViolation, "what came back to the login does not belong to it: its state is another"))
 	case r.RedirectURI != p.request.RedirectURI:
-		return refused(api.Errorf(api.PolicyViolation, "what came back to the login came to another address than the one it was sent to: %s", quoted(r.RedirectURI)))
+		return refused(api.Errorf(api.PolicyViolation, "what came back to the login came to another address than the one it was sent to: %s", api.Quote(r.RedirectURI)))
 	case r.Error != "":
 		return refused(api.Errorf(api.AuthFailed, "%s let nobody log in: %s", p.provider.ID, oauth.ErrorCode(r.Error)))
 	case r.Code.IsZero() || r.Code.Len() > maxCode:

@@ -130,7 +130,7 @@ func (a *Admin) sources(tx *vault.Tx, p *pendingLogin, id string) (map[string]st
 func (a *Admin) addClientID(tx *vault.Tx, p *pendingLogin, field string) error {
 	i := slices.IndexFunc(p.provider.Secrets, func(n registry.SecretName) bool { return n.Field == field })
 	if field != "client_id" || i < 0 {
-		return api.Errorf(api.InvalidRequest, "the login of %s needs another secret first: %s", p.provider.ID, quoted(field))
+		return api.Errorf(api.InvalidRequest, "the login of %s needs another secret first: %s", p.provider.ID, api.Quote(field))
 	}
 	n := p.provider.Secrets[i]
 	if err := taken(tx.State, p.scope.String(), "", n.Name, nil); err != nil {

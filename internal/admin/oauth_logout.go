@@ -106,10 +106,10 @@ func (a *Admin) loggedIn(st *vault.State, ref string) (*vault.Secret, error) {
 	switch len(found) {
 	case 0:
 		if name := otherToken(a, st, ref); name != "" {
-			return nil, api.Errorf(api.SecretNotFound, "%s has tokens that oauth login did not get: they go with the secret that they are had with", quoted(ref)).
+			return nil, api.Errorf(api.SecretNotFound, "%s has tokens that oauth login did not get: they go with the secret that they are had with", api.Quote(ref)).
 				WithHint("aivault secrets delete %s", name)
 		}
-		return nil, api.Errorf(api.SecretNotFound, "nobody is logged in as %s: it names no provider, credential or secret with an OAuth login", quoted(ref)).
+		return nil, api.Errorf(api.SecretNotFound, "nobody is logged in as %s: it names no provider, credential or secret with an OAuth login", api.Quote(ref)).
 			WithHint("aivault oauth status")
 	case 1:
 		return found[0], nil
@@ -118,7 +118,7 @@ func (a *Admin) loggedIn(st *vault.State, ref string) (*vault.Secret, error) {
 	for i, s := range found {
 		list[i] = fmt.Sprintf("vault:secret:%s (%s, %s)", s.ID, s.Name, s.Scope)
 	}
-	return nil, api.Errorf(api.InvalidRequest, "%s names several logins, of which the reference tells one: %s", quoted(ref), strings.Join(list, ", ")).
+	return nil, api.Errorf(api.InvalidRequest, "%s names several logins, of which the reference tells one: %s", api.Quote(ref), strings.Join(list, ", ")).
 		WithHint("aivault oauth logout vault:secret:ID")
 }
 

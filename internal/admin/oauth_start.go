@@ -23,7 +23,7 @@ func (a *Admin) StartLogin(ctx context.Context, who grant.Caller, r api.OAuthSta
 		return api.OAuthLogin{}, err
 	}
 	if r.Flow != api.FlowCode && r.Flow != api.FlowDevice {
-		return api.OAuthLogin{}, api.Errorf(api.InvalidRequest, "the flow %s is none: it is %s or %s", quoted(r.Flow), api.FlowCode, api.FlowDevice)
+		return api.OAuthLogin{}, api.Errorf(api.InvalidRequest, "the flow %s is none: it is %s or %s", api.Quote(r.Flow), api.FlowCode, api.FlowDevice)
 	}
 	plan, err := a.planLogin(&r)
 	if err != nil {

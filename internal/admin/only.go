@@ -43,7 +43,7 @@ func (a *Admin) chooseOnly(st *vault.State, provider string, patterns []string) 
 }
 
 func noneOf(provider, pattern string) error {
-	return api.Errorf(api.InvalidRequest, "%s matches no capability of %s", quoted(pattern), provider).
+	return api.Errorf(api.InvalidRequest, "%s matches no capability of %s", api.Quote(pattern), provider).
 		WithHint("aivault capability list --provider %s", provider)
 }
 
@@ -51,7 +51,7 @@ func refuseOnly(only []chosen, why string) error {
 	if len(only) == 0 {
 		return nil
 	}
-	return api.Errorf(api.InvalidRequest, "there is nothing to limit to %s: this %s", quoted(only[0].given), why).
+	return api.Errorf(api.InvalidRequest, "there is nothing to limit to %s: this %s", api.Quote(only[0].given), why).
 		WithHint("leave --only out; aivault capability disable PATTERN turns capabilities off")
 }
 

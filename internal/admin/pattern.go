@@ -126,12 +126,12 @@ func flat(list []chosen) []string {
 }
 
 func badPattern(p string) error {
-	return api.Errorf(api.InvalidRequest, "%s is no capability and no pattern: a pattern reads provider/name, and one with '*' for any text is quoted, so that the shell leaves it alone", quoted(p)).
+	return api.Errorf(api.InvalidRequest, "%s is no capability and no pattern: a pattern reads provider/name, and one with '*' for any text is quoted, so that the shell leaves it alone", api.Quote(p)).
 		WithHint("aivault help patterns")
 }
 
 func (a *Admin) unknownCapability(id string) error {
-	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
+	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", api.Quote(id))
 	if provider, _, _ := strings.Cut(id, "/"); a.registry.Provider(provider) != nil {
 		return err.WithHint("aivault capability list --provider %s", provider)
 	}
@@ -152,12 +152,12 @@ func (a *Admin) oneCapability(all []known, id string) error {
 			members = append(members, k.id)
 		}
 	} else if !grant.ValidPattern(id) {
-		return api.Errorf(api.InvalidRequest, "capability id %s is none: it reads provider/name", quoted(id))
+		return api.Errorf(api.InvalidRequest, "capability id %s is none: it reads provider/name", api.Quote(id))
 	}
 	if len(members) == 0 {
 		return a.unknownCapability(id)
 	}
-	return api.Errorf(api.InvalidRequest, "%s names several capabilities, and this is about one: %s", quoted(id), listed(members))
+	return api.Errorf(api.InvalidRequest, "%s names several capabilities, and this is about one: %s", api.Quote(id), listed(members))
 }
 
 // listed joins ids for a message, the first few of many.

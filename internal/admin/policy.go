@@ -189,7 +189,7 @@ func checkPolicyChange(r *api.PolicyChange) error {
 	}
 	for _, name := range r.Lift {
 		if !slices.Contains(names, name) {
-			return api.Errorf(api.InvalidRequest, "there is no limit %s to lift; there are %s", quoted(name), strings.Join(names, ", "))
+			return api.Errorf(api.InvalidRequest, "there is no limit %s to lift; there are %s", api.Quote(name), strings.Join(names, ", "))
 		}
 	}
 	if given == 0 {

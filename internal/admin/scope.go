@@ -15,7 +15,7 @@ func parseScope(s string) (grant.Scope, error) {
 	}
 	scope, ok := grant.ParseScope(s)
 	if !ok {
-		return scope, api.Errorf(api.InvalidRequest, "scope %s is none: it reads global, workspace:ID or group:WORKSPACE:ID, with ids of 1 to 64 of a-z, 0-9, '-', '_' and '.'", quoted(s))
+		return scope, api.Errorf(api.InvalidRequest, "scope %s is none: it reads global, workspace:ID or group:WORKSPACE:ID, with ids of 1 to 64 of a-z, 0-9, '-', '_' and '.'", api.Quote(s))
 	}
 	return scope, nil
 }

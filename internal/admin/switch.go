@@ -116,7 +116,7 @@ func (a *Admin) turnOne(st *vault.State, all []known, c chosen, on bool) error {
 	case c.set:
 		return api.Errorf(api.InvalidRequest, "the members of %s are an admin's, and are turned on by their own ids: %s", c.given, listed(c.patterns))
 	}
-	return api.Errorf(api.CapabilityNotFound, "no capability matches %s", quoted(c.given)).WithHint("aivault capability list --all")
+	return api.Errorf(api.CapabilityNotFound, "no capability matches %s", api.Quote(c.given)).WithHint("aivault capability list --all")
 }
 
 // addSwitch appends a switch and drops those that count no more: an earlier

@@ -101,6 +101,16 @@ func Errorf(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: worded(e), cause: errors.Unwrap(e)}
 }
 
+// Quote shows in an error what a caller or a file named: in ASCII, so that no
+// terminal obeys it, and no more than its first 80 bytes.
+func Quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return fmt.Sprintf("%+q...", s[:most])
+	}
+	return fmt.Sprintf("%+q", s)
+}
+
 // worded is the text of an error, in words of ours where a context that ended
 // is what it is about: who waits for it, or for how long, is nothing that the
 // library's text says.

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -27,11 +26,11 @@ func contextOf(call *api.Call) (grant.Scope, error) {
 // capabilityNotFound points at the provider with whose name the id begins,
 // when the registry has it: at its public list, not at what the vault holds.
 func (ix *index) capabilityNotFound(id string) error {
-	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", quoted(id))
+	err := api.Errorf(api.CapabilityNotFound, "there is no capability %s", api.Quote(id))
 	provider, _, _ := strings.Cut(id, "/")
 	if p := ix.registry.Provider(provider); p != nil {
 		if why := p.Broken(); why != nil {
-			return api.Errorf(api.CapabilityNotFound, "%s cannot be called: %w", quoted(id), why)
+			return api.Errorf(api.CapabilityNotFound, "%s cannot be called: %w", api.Quote(id), why)
 		}
 		return err.WithHint("aivault capability list --provider %s", provider)
 	}
@@ -40,7 +39,7 @@ func (ix *index) capabilityNotFound(id string) error {
 
 // notNamed is what naming a credential answers that is not there for a call.
 func notNamed(s *subject, one *capability, named string) error {
-	return api.Errorf(api.CredentialNotFound, "there is no credential %s for %s in scope %s", quoted(named), one.provider.id, s.context).
+	return api.Errorf(api.CredentialNotFound, "there is no credential %s for %s in scope %s", api.Quote(named), one.provider.id, s.context).
 		WithHint("aivault credential list")
 }
 
@@ -131,13 +130,4 @@ func (ix *index) pinnedFields(s *subject, one *capability) map[string]string {
 		}
 	}
 	return fields
-}
-
-// quoted shows what a caller named: escaped, and of bounded length.
-func quoted(s string) string {
-	const most = 80
-	if len(s) > most {
-		return fmt.Sprintf("%.*q...", most, s[:most])
-	}
-	return fmt.Sprintf("%q", s)
 }

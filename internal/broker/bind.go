@@ -106,7 +106,7 @@ func (ix *index) isForOthers(b *api.Binding, one *capability) bool {
 func ambiguousBindings(s *subject, capability string, a, b *api.Binding) error {
 	e := api.Errorf(api.CredentialAmbiguous, "several bindings fit %s equally well", capability)
 	if s.caller.Operator {
-		e = api.Errorf(api.CredentialAmbiguous, "%s: %s to %s and %s to %s", e.Message, a.ID, quoted(a.Credential), b.ID, quoted(b.Credential))
+		e = api.Errorf(api.CredentialAmbiguous, "%s: %s to %s and %s to %s", e.Message, a.ID, api.Quote(a.Credential), b.ID, api.Quote(b.Credential))
 	}
 	return e.WithHint("aivault invoke %s --credential ID", capability)
 }

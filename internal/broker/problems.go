@@ -45,7 +45,7 @@ func (v *viewer) problems() []api.Problem {
 		if _, err := v.limits(id); err != nil {
 			why = api.AsError(err).Message
 		} else if v.capability(id) == nil {
-			why = fmt.Sprintf("there is no capability %s", quoted(id))
+			why = fmt.Sprintf("there is no capability %s", api.Quote(id))
 		}
 		if why != "" {
 			add("policy "+id, why, "aivault capability policy clear --capability "+id)
@@ -95,7 +95,7 @@ func (ix *index) bindingProblem(b *api.Binding) string {
 	}
 	c := ix.credentials[b.Credential]
 	if c == nil {
-		return fmt.Sprintf("there is no credential %s", quoted(b.Credential))
+		return fmt.Sprintf("there is no credential %s", api.Quote(b.Credential))
 	}
 	// Some call that the binding is for has to see the credential: one in its
 	// own scope, or in a narrower one.
@@ -111,7 +111,7 @@ func (ix *index) bindingProblem(b *api.Binding) string {
 func grantProblem(g *api.Grant) string {
 	for _, p := range g.Capabilities {
 		if !grant.ValidPattern(p) {
-			return quoted(p) + " names no capability"
+			return api.Quote(p) + " names no capability"
 		}
 	}
 	return ""

@@ -25,7 +25,7 @@ func (b *Broker) RegistryFile(id string) (api.RawRecord, error) {
 		return nil, api.Errorf(api.Internal, "broker: %w", err)
 	}
 	if file == nil {
-		return nil, api.Errorf(api.CapabilityNotFound, "the registry has no provider %s", quoted(id)).WithHint("aivault registry list")
+		return nil, api.Errorf(api.CapabilityNotFound, "the registry has no provider %s", api.Quote(id)).WithHint("aivault registry list")
 	}
 	return file, nil
 }

@@ -130,7 +130,7 @@ func (ix *index) chooseBound(s *subject, one *capability, b *api.Binding) (choic
 			return choice{binding: b.ID}, nothingFor(one, s.context)
 		}
 		return choice{binding: b.ID}, api.Errorf(api.CredentialNotFound, "binding %s says that %s uses credential %s, which is not there for %s in scope %s",
-			b.ID, one.id, quoted(b.Credential), one.provider.id, s.context).
+			b.ID, one.id, api.Quote(b.Credential), one.provider.id, s.context).
 			WithHint("aivault capability unbind %s", b.ID)
 	}
 	made, err := c.choice(one, grants)

@@ -167,7 +167,7 @@ func (t *target) fitting(r *policy.Request) ([]*capability, error) {
 
 // rivals is the error of a call that two members fit.
 func (t *target) rivals(a, b *capability, r *policy.Request) error {
-	return api.Errorf(api.InvalidRequest, "%s and %s, both of %s, fit %s %s equally well: name one of them", a.id, b.id, t.id, r.Method(), quoted(r.Path())).
+	return api.Errorf(api.InvalidRequest, "%s and %s, both of %s, fit %s %s equally well: name one of them", a.id, b.id, t.id, r.Method(), api.Quote(r.Path())).
 		WithHint("aivault invoke %s --method %s --path %s", a.id, r.Method(), shellWord(r.Target()))
 }
 
@@ -214,7 +214,7 @@ func (t *target) noMember(r *policy.Request) error {
 	case n > most:
 		shapes = append(shapes[:most], "and others")
 	}
-	return api.Errorf(api.PolicyViolation, "%s has no capability for %s %s; it has %s", t.id, r.Method(), quoted(r.Path()), strings.Join(shapes, ", ")).
+	return api.Errorf(api.PolicyViolation, "%s has no capability for %s %s; it has %s", t.id, r.Method(), api.Quote(r.Path()), strings.Join(shapes, ", ")).
 		WithHint("aivault explain %s --method %s --path %s", shellWord(t.id), r.Method(), shellWord(r.Target()))
 }
 

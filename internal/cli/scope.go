@@ -66,7 +66,7 @@ func (s *scopeFlags) check(cmd *cobra.Command) error {
 	}
 	err := api.Errorf(api.InvalidRequest, "--scope cannot be %+.80q: it takes global, workspace or group", s.kind)
 	if scope, ok := grant.ParseScope(s.kind); ok {
-		return err.WithHint("in its place write %s", scopeArgs(scope))
+		return err.WithHint("in its place write%s", scope.Flags())
 	}
 	return err
 }
@@ -141,26 +141,6 @@ func checkScopeID(cmd *cobra.Command, flag, id string) error {
 		return api.Errorf(api.InvalidRequest, "--%s cannot be %+.80q: it has 1 to 64 of a-z, 0-9, '-', '_' and '.'", flag, id)
 	}
 	return nil
-}
-
-// scopeArgs are the flags that name a scope; none for the global one.
-func scopeArgs(s grant.Scope) string {
-	switch {
-	case s.Group != "":
-		return "--workspace-id " + s.Workspace + " --group-id " + s.Group
-	case s.Workspace != "":
-		return "--workspace-id " + s.Workspace
-	}
-	return ""
-}
-
-// scopeArgsOf is scopeArgs, with a blank before it, for a scope of the API.
-func scopeArgsOf(scope string) string {
-	s, ok := grant.ParseScope(scope)
-	if !ok || s == grant.Global {
-		return ""
-	}
-	return " " + scopeArgs(s)
 }
 
 // attachFlags name a group, which both ids take.

@@ -48,7 +48,8 @@ func tenantCommand(s api.Secret, all []api.Secret, accounts []api.Credential, ho
 			cmd += " --secret " + shellWord(other.Name)
 		}
 	}
-	return cmd + " --host " + shellWord(host) + scopeArgsOf(s.Scope)
+	scope, _ := grant.ParseScope(s.Scope)
+	return cmd + " --host " + shellWord(host) + scope.Flags()
 }
 
 // freeID is the provider's id, which another scope's account may have; then

@@ -34,7 +34,7 @@ func Decide(c *Capability, r *Request) (Decision, error) {
 	}
 	best := c.bestRule(r)
 	if best == nil {
-		return Decision{}, api.Errorf(api.PolicyViolation, "%s allows the paths %s, not %s", c.ID, someRules(c.Paths), quote(r.path)).
+		return Decision{}, api.Errorf(api.PolicyViolation, "%s allows the paths %s, not %s", c.ID, someRules(c.Paths), api.Quote(r.path)).
 			WithHint("aivault capability describe %s", c.ID)
 	}
 	if err := matchHeaders(c, r); err != nil {
@@ -153,7 +153,7 @@ func ParseHost(s string) (host string, port int, err error) {
 }
 
 func badHost(s, why string) *api.Error {
-	return api.Errorf(api.InvalidRequest, "host %s %s", quote(s), why)
+	return api.Errorf(api.InvalidRequest, "host %s %s", api.Quote(s), why)
 }
 
 // parsePort returns 0 for what is no port.
@@ -173,18 +173,9 @@ func parsePort(s string) int {
 	return n
 }
 
-// quote shows what a caller wrote, safe for a terminal and short.
-func quote(s string) string {
-	const most = 80
-	if len(s) > most {
-		return fmt.Sprintf("%+q...", s[:most])
-	}
-	return fmt.Sprintf("%+q", s)
-}
-
 // plain is s when it is short and printable, else quoted.
 func plain(s string) string {
-	if q := quote(s); len(q) != len(s)+2 {
+	if q := api.Quote(s); len(q) != len(s)+2 {
 		return q
 	}
 	return s

@@ -54,22 +54,22 @@ func canonicalHeader(h api.Header, rules *Rules) (_ api.Header, send bool, err e
 	}
 	h.Value = strings.Trim(h.Value, " \t")
 	if len(h.Value) > MaxHeaderValue {
-		return h, false, api.Errorf(api.InvalidRequest, "header %s is longer than %d bytes", quote(h.Name), MaxHeaderValue)
+		return h, false, api.Errorf(api.InvalidRequest, "header %s is longer than %d bytes", api.Quote(h.Name), MaxHeaderValue)
 	}
 	for i := range len(h.Value) {
 		if c := h.Value[i]; c < 0x20 && c != '\t' || c >= 0x7f {
-			return h, false, api.Errorf(api.InvalidRequest, "header %s holds a control character or one that is not ASCII", quote(h.Name))
+			return h, false, api.Errorf(api.InvalidRequest, "header %s holds a control character or one that is not ASCII", api.Quote(h.Name))
 		}
 	}
 	name := foldName(h.Name)
 	if transportHeader(name) {
-		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: it steers the connection, not the request", quote(h.Name))
+		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: it steers the connection, not the request", api.Quote(h.Name))
 	}
 	if partHeader(name) {
-		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a part of an answer, in which a secret could not be recognised", quote(h.Name))
+		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a part of an answer, in which a secret could not be recognised", api.Quote(h.Name))
 	}
 	if name == "accept" && !SameAsASCII(h.Value) || name == "accept-charset" && !acceptedCharsets(h.Value) {
-		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a charset in which a secret could not be recognised", quote(h.Name)).
+		return h, false, api.Errorf(api.PolicyViolation, "header %s asks for a charset in which a secret could not be recognised", api.Quote(h.Name)).
 			WithHint("ask for UTF-8")
 	}
 	for i := range rules.Fixed {
@@ -77,16 +77,16 @@ func canonicalHeader(h api.Header, rules *Rules) (_ api.Header, send bool, err e
 			if rules.Fixed[i].Value == h.Value && !strings.Contains(h.Name, "_") {
 				return h, false, nil
 			}
-			return h, false, api.Errorf(api.PolicyViolation, "header %s is fixed by the provider's entry", quote(h.Name))
+			return h, false, api.Errorf(api.PolicyViolation, "header %s is fixed by the provider's entry", api.Quote(h.Name))
 		}
 	}
 	callers := listed(rules.CallerHeaders, h.Name)
 	if !callers && (authClass(name) || rules.AuthHeader != nil && rules.AuthHeader(name)) {
-		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: aivault adds what authenticates", quote(h.Name))
+		return h, false, api.Errorf(api.PolicyViolation, "header %s is not the caller's to set: aivault adds what authenticates", api.Quote(h.Name))
 	}
 	if strings.Contains(h.Name, "_") && !callers && !sameNamed(rules.Defaults, h.Name) {
 		// Servers of the CGI kind cannot tell it from its twin with '-'.
-		return h, false, api.Errorf(api.PolicyViolation, "header %s holds a '_', which some servers read as '-'", quote(h.Name))
+		return h, false, api.Errorf(api.PolicyViolation, "header %s holds a '_', which some servers read as '-'", api.Quote(h.Name))
 	}
 	return canonicalName(h), true, nil
 }
@@ -111,7 +111,7 @@ func checkHeaderName(name string) error {
 	}
 	for i := range len(name) {
 		if !tokenByte(name[i]) {
-			return api.Errorf(api.InvalidRequest, "%s is no name of a header", quote(name))
+			return api.Errorf(api.InvalidRequest, "%s is no name of a header", api.Quote(name))
 		}
 	}
 	return nil

@@ -44,7 +44,7 @@ func CompileIssued(capability string, pointers []string) (*Issued, error) {
 	s := &Issued{capability: capability, pointers: slices.Clone(pointers)}
 	for i, p := range pointers {
 		if slices.Contains(pointers[:i], p) {
-			return nil, api.Errorf(api.InvalidRequest, "the pointer %s to a new token is there twice", quote(p))
+			return nil, api.Errorf(api.InvalidRequest, "the pointer %s to a new token is there twice", api.Quote(p))
 		}
 		tokens, err := pointerTokens(p)
 		if err != nil {
@@ -78,7 +78,7 @@ func pointerTokens(p string) ([]string, error) {
 		why = "has a name of more than " + strconv.Itoa(maxLimitName) + " bytes"
 	}
 	if why != "" {
-		return nil, api.Errorf(api.InvalidRequest, "the JSON pointer %s to a new token %s", quote(p), why).
+		return nil, api.Errorf(api.InvalidRequest, "the JSON pointer %s to a new token %s", api.Quote(p), why).
 			WithHint("it reads /token, or /data/*/key for each element of a list; a / in a name is ~1, and a ~ is ~0")
 	}
 	return tokens, nil

@@ -30,17 +30,17 @@ func compileRequired(fields []api.RequireJSON) ([]required, error) {
 		tokens, why := parsePointer(f.Pointer)
 		switch {
 		case why != "":
-			return nil, badLimit("the pointer %s %s", quote(f.Pointer), why)
+			return nil, badLimit("the pointer %s %s", api.Quote(f.Pointer), why)
 		case len(f.Values) == 0:
-			return nil, badLimit("the pointer %s has no value", quote(f.Pointer))
+			return nil, badLimit("the pointer %s has no value", api.Quote(f.Pointer))
 		case len(f.Values) > maxValues:
-			return nil, badLimit("the pointer %s has more than %d values", quote(f.Pointer), maxValues)
+			return nil, badLimit("the pointer %s has more than %d values", api.Quote(f.Pointer), maxValues)
 		case slices.ContainsFunc(out, func(r required) bool { return r.pointer == f.Pointer }):
-			return nil, badLimit("the pointer %s is named twice: name its values together", quote(f.Pointer))
+			return nil, badLimit("the pointer %s is named twice: name its values together", api.Quote(f.Pointer))
 		}
 		for _, v := range f.Values {
 			if len(v) > maxValue || !utf8.ValidString(v) {
-				return nil, badLimit("the pointer %s has a value that is longer than %d bytes or not valid UTF-8", quote(f.Pointer), maxValue)
+				return nil, badLimit("the pointer %s has a value that is longer than %d bytes or not valid UTF-8", api.Quote(f.Pointer), maxValue)
 			}
 		}
 		out = append(out, required{f.Pointer, tokens, slices.Clone(f.Values)})
@@ -145,7 +145,7 @@ func (l *Limits) refuseField(i int) error {
 	f := &l.require[i]
 	where := "the body"
 	if f.pointer != "" {
-		where = "the body's field " + quote(f.pointer)
+		where = "the body's field " + api.Quote(f.pointer)
 	}
 	if len(f.values) == 1 {
 		return l.refuse("%s has to be %s under the capability's policy", where, plain(f.values[0]))
@@ -219,7 +219,7 @@ func (in *inspection) object(open []int, depth int) error {
 				inside = append(inside, i)
 			case twins(f.tokens[depth], name):
 				return in.limits.refuse("the body has the name %s, which some servers read as %s of the field %s that the capability's policy requires",
-					quote(name), quote(f.tokens[depth]), quote(f.pointer))
+					api.Quote(name), api.Quote(f.tokens[depth]), api.Quote(f.pointer))
 			}
 		}
 		if err := in.value(inside, depth+1); err != nil {

@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"moldable.sh/aivault/internal/api"
+)
 
 // denied are names of query parameters that a call may not have, in every
 // spelling that a lenient server might take for them: as with the parameters
@@ -19,7 +23,7 @@ func compileQuery(allow, deny []string) (map[string]bool, denied, error) {
 		}
 		for _, n := range names {
 			if strings.ContainsAny(n, "=&%") {
-				return nil, d, badLimit("the name %s of a query parameter holds a '=', '&' or '%%': give the name alone, without escapes", quote(n))
+				return nil, d, badLimit("the name %s of a query parameter holds a '=', '&' or '%%': give the name alone, without escapes", api.Quote(n))
 			}
 		}
 	}
@@ -96,10 +100,10 @@ func (l *Limits) CheckQuery(r *Request) error {
 			read = string(unescapeParam(raw))
 		}
 		if l.deny.exact != nil && l.deny.has(folded) {
-			return l.refuse("query parameter %s is denied by the capability's policy", quote(read))
+			return l.refuse("query parameter %s is denied by the capability's policy", api.Quote(read))
 		}
 		if l.allow != nil && !l.allow[read] {
-			return l.refuse("query parameter %s is none of those that the capability's policy allows: %s", quote(read), listNames(l.policy.AllowQuery))
+			return l.refuse("query parameter %s is none of those that the capability's policy allows: %s", api.Quote(read), listNames(l.policy.AllowQuery))
 		}
 	}
 	return nil

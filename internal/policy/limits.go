@@ -103,11 +103,11 @@ func checkNames(list, what string, names []string) error {
 		case n == "":
 			return badLimit("the name of a %s is empty", what)
 		case len(n) > maxLimitName:
-			return badLimit("the name %s of a %s is longer than %d bytes", quote(n), what, maxLimitName)
+			return badLimit("the name %s of a %s is longer than %d bytes", api.Quote(n), what, maxLimitName)
 		case !utf8.ValidString(n):
-			return badLimit("the name %s of a %s is not valid UTF-8", quote(n), what)
+			return badLimit("the name %s of a %s is not valid UTF-8", api.Quote(n), what)
 		case strings.ContainsFunc(n, unicode.IsControl):
-			return badLimit("the name %s of a %s holds a control character", quote(n), what)
+			return badLimit("the name %s of a %s holds a control character", api.Quote(n), what)
 		}
 	}
 	return nil

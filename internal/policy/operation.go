@@ -62,12 +62,12 @@ func CompileOperation(o *registry.Operation) (*OperationRule, error) {
 	}
 	for _, name := range o.GraphQL {
 		if name != opQuery && name != opMutation && name != opSubscription {
-			return bad(quote(name) + " is none of GraphQL's")
+			return bad(api.Quote(name) + " is none of GraphQL's")
 		}
 	}
 	for _, name := range o.JSONRPC {
 		if !registry.ValidRPCMethod(strings.TrimSuffix(name, "*")) {
-			return bad(quote(name) + " is no name of a method")
+			return bad(api.Quote(name) + " is no name of a method")
 		}
 	}
 	if len(o.GraphQL) > 0 {

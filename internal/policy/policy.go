@@ -98,7 +98,7 @@ type Rules struct {
 // what is malformed, policy_violation for what is not the caller's to set.
 func Canonicalise(method, target string, headers []api.Header, rules Rules) (*Request, error) {
 	if !validMethod(method) {
-		return nil, api.Errorf(api.InvalidRequest, "method %s is not one of %s", quote(method), methodList)
+		return nil, api.Errorf(api.InvalidRequest, "method %s is not one of %s", api.Quote(method), methodList)
 	}
 	r := &Request{method: method}
 	if err := r.setTarget(target, &rules); err != nil {

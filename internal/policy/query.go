@@ -76,12 +76,12 @@ func checkParam(raw string, rules *Rules) error {
 	case "accesstoken", "oauthtoken", "apikey":
 		return checkCallerParam(name, rules)
 	case "httpmethod", "methodoverride", "httpmethodoverride", "xhttpmethod", "xhttpmethodoverride":
-		return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", quote(name))
+		return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", api.Quote(name))
 	case "method":
 		// PHP and others read a blank, a '.' or a first '[' in a name as '_';
 		// Google's APIs mark parameters of the system with a '$'.
 		if t := strings.TrimLeft(name, " "); t != "" && strings.ContainsRune("_.-$[", rune(t[0])) {
-			return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", quote(name))
+			return api.Errorf(api.PolicyViolation, "query parameter %s would change the method", api.Quote(name))
 		}
 	}
 	var buf2 [64]byte
@@ -99,7 +99,7 @@ func checkCallerParam(name string, rules *Rules) error {
 			return nil
 		}
 	}
-	return api.Errorf(api.PolicyViolation, "query parameter %s is not the caller's to set: aivault adds what authenticates", quote(name))
+	return api.Errorf(api.PolicyViolation, "query parameter %s is not the caller's to set: aivault adds what authenticates", api.Quote(name))
 }
 
 // unescapeParam undoes the escapes of a parameter's name.

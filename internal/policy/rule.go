@@ -67,7 +67,7 @@ func ParsePathRule(s string) (PathRule, error) {
 }
 
 func badRule(s, why string) *api.Error {
-	return api.Errorf(api.InvalidRequest, "path rule %s %s", quote(s), why)
+	return api.Errorf(api.InvalidRequest, "path rule %s %s", api.Quote(s), why)
 }
 
 // parsePattern splits an escaped segment at its '*' before the escapes are
@@ -218,7 +218,7 @@ type Capability struct {
 // another.
 func Compile(id, provider string, hosts, methods, paths []string) (*Capability, error) {
 	bad := func(format string, args ...any) error {
-		return api.Errorf(api.InvalidRequest, "capability %s: "+format, append([]any{quote(id)}, args...)...)
+		return api.Errorf(api.InvalidRequest, "capability %s: "+format, append([]any{api.Quote(id)}, args...)...)
 	}
 	switch {
 	case !ValidCapabilityID(id):
@@ -241,9 +241,9 @@ func Compile(id, provider string, hosts, methods, paths []string) (*Capability, 
 	for i, m := range methods {
 		switch {
 		case !validMethod(m):
-			return nil, bad("method %s is not one of %s", quote(m), methodList)
+			return nil, bad("method %s is not one of %s", api.Quote(m), methodList)
 		case slices.Contains(methods[:i], m):
-			return nil, bad("method %s is named twice", quote(m))
+			return nil, bad("method %s is named twice", api.Quote(m))
 		}
 	}
 	for i, s := range paths {
@@ -252,7 +252,7 @@ func Compile(id, provider string, hosts, methods, paths []string) (*Capability, 
 			return nil, bad("%w", err)
 		}
 		if slices.Contains(paths[:i], s) {
-			return nil, bad("path rule %s is named twice", quote(s))
+			return nil, bad("path rule %s is named twice", api.Quote(s))
 		}
 		c.Paths = append(c.Paths, p)
 		c.slashes = c.slashes || p.slashes

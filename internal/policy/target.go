@@ -60,7 +60,7 @@ func (r *Request) setTarget(target string, rules *Rules) error {
 	}
 	path, query, hasQuery := strings.Cut(target, "?")
 	if path == "" || path[0] != '/' {
-		return badTarget("path %s does not start with '/'", quote(path)).
+		return badTarget("path %s does not start with '/'", api.Quote(path)).
 			WithHint("the host comes from the capability; give the path alone, e.g. --path /v1/models")
 	}
 	if err := r.setPath(path, rules.Slashes); err != nil {
@@ -215,7 +215,7 @@ func checkSegment(seg string, last bool) error {
 	// the end of a name read '...' or '.. ' as navigation too.
 	if seg[0] == '.' || seg[0] == ' ' {
 		if strings.Trim(seg, ". ") == "" {
-			return badTarget("path holds the segment %s", quote(seg))
+			return badTarget("path holds the segment %s", api.Quote(seg))
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ func CompileTemplate(id, provider string, hosts, methods, paths []string) (*Capa
 	for i, h := range hosts {
 		var ok bool
 		if examples[i], ok = fillParams(h, "a"); !ok {
-			return nil, api.Errorf(api.InvalidRequest, "capability %s: %w", quote(id), badHost(h, "has braces that don't hold the name of a parameter"))
+			return nil, api.Errorf(api.InvalidRequest, "capability %s: %w", api.Quote(id), badHost(h, "has braces that don't hold the name of a parameter"))
 		}
 	}
 	c, err := Compile(id, provider, examples, methods, paths)
@@ -30,11 +30,11 @@ func CompileTemplate(id, provider string, hosts, methods, paths []string) (*Capa
 // that its templates stand for there.
 func (c *Capability) WithHosts(hosts []string) (*Capability, error) {
 	if len(hosts) == 0 {
-		return nil, api.Errorf(api.InvalidRequest, "capability %s: no host", quote(c.ID))
+		return nil, api.Errorf(api.InvalidRequest, "capability %s: no host", api.Quote(c.ID))
 	}
 	for _, h := range hosts {
 		if _, _, err := ParseHost(h); err != nil {
-			return nil, api.Errorf(api.InvalidRequest, "capability %s: %w", quote(c.ID), err)
+			return nil, api.Errorf(api.InvalidRequest, "capability %s: %w", api.Quote(c.ID), err)
 		}
 	}
 	filled := *c

@@ -31,7 +31,7 @@ func (p *Provider) check() error {
 		return fmt.Errorf("schemaVersion is not %d", SchemaVersion)
 	}
 	if !api.ValidID(p.ID) {
-		return fmt.Errorf("provider %s: not a valid id", quote(p.ID))
+		return fmt.Errorf("provider %s: not a valid id", api.Quote(p.ID))
 	}
 	for what, s := range map[string]string{"title": p.Title, "category": p.Category, "getKey.text": p.GetKey.Text} {
 		if err := checkLine(what, s); err != nil {
@@ -124,13 +124,13 @@ func (p *Provider) checkSecrets() (fields map[string]bool, err error) {
 	names := map[string]bool{}
 	for _, s := range p.Secrets {
 		if !validField(s.Field) || fields[s.Field] {
-			return nil, fmt.Errorf("secret %s: field %s is invalid or there twice", quote(s.Name), quote(s.Field))
+			return nil, fmt.Errorf("secret %s: field %s is invalid or there twice", api.Quote(s.Name), api.Quote(s.Field))
 		}
 		fields[s.Field] = true
 		for _, n := range append([]string{s.Name}, s.Aliases...) {
 			key := FoldName(n)
 			if !validSecretName(n) || names[key] {
-				return nil, fmt.Errorf("secret name %s is invalid, or there twice but for case, '_' and look-alikes", quote(n))
+				return nil, fmt.Errorf("secret name %s is invalid, or there twice but for case, '_' and look-alikes", api.Quote(n))
 			}
 			names[key] = true
 		}
@@ -207,7 +207,7 @@ func (p *Provider) checkOwnHeaders() error {
 		name := foldHeader(h.Name)
 		switch {
 		case !validToken(h.Name) || strings.Contains(h.Name, "_") || seen[name]:
-			return fmt.Errorf("static header %s: no plain name, or there twice", quote(h.Name))
+			return fmt.Errorf("static header %s: no plain name, or there twice", api.Quote(h.Name))
 		case auth[name]:
 			return fmt.Errorf("static header %s: the provider authenticates with it", h.Name)
 		case h.Caller == (h.Value != ""):
@@ -229,12 +229,12 @@ func (p *Provider) checkOwnHeaders() error {
 	}
 	for _, h := range p.CallerHeaders {
 		if name := foldHeader(h); !validToken(h) || auth[name] || transport(name) {
-			return fmt.Errorf("callerHeaders: %s cannot be the caller's", quote(h))
+			return fmt.Errorf("callerHeaders: %s cannot be the caller's", api.Quote(h))
 		}
 	}
 	for _, q := range p.CallerQuery {
 		if !validToken(q) || params[strings.ToLower(q)] {
-			return fmt.Errorf("callerQuery: %s cannot be the caller's", quote(q))
+			return fmt.Errorf("callerQuery: %s cannot be the caller's", api.Quote(q))
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 func (p *Provider) checkCapabilities() error {
@@ -17,7 +19,7 @@ func (p *Provider) checkCapabilities() error {
 		c := &p.Capabilities[i]
 		owner, _, _ := strings.Cut(c.ID, "/")
 		if !ValidCapabilityID(c.ID) || owner != p.ID {
-			return fmt.Errorf("capability %s: id is not %s/name", quote(c.ID), p.ID)
+			return fmt.Errorf("capability %s: id is not %s/name", api.Quote(c.ID), p.ID)
 		}
 		if seen[c.ID] {
 			return fmt.Errorf("capability %s is there twice", c.ID)
@@ -40,7 +42,7 @@ func (p *Provider) checkCapabilities() error {
 func (p *Provider) checkOverlaps(c *Capability) error {
 	for i, id := range c.Overlaps {
 		if p.capability(id) == nil || id == c.ID || slices.Contains(c.Overlaps[:i], id) {
-			return fmt.Errorf("overlaps: %s is no other capability of the provider, or there twice", quote(id))
+			return fmt.Errorf("overlaps: %s is no other capability of the provider, or there twice", api.Quote(id))
 		}
 	}
 	return nil
@@ -59,14 +61,14 @@ func (p *Provider) checkCapability(c *Capability) error {
 		}
 	}
 	if !slices.Contains([]string{"read", "write", "admin", "mixed"}, c.Access) {
-		return fmt.Errorf("access %s is not read, write, admin or mixed", quote(c.Access))
+		return fmt.Errorf("access %s is not read, write, admin or mixed", api.Quote(c.Access))
 	}
 	if len(c.Methods) == 0 || len(c.Paths) == 0 {
 		return errors.New("no method or no path")
 	}
 	for i, m := range c.Methods {
 		if !slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}, m) || slices.Contains(c.Methods[:i], m) {
-			return fmt.Errorf("method %s is unknown or there twice", quote(m))
+			return fmt.Errorf("method %s is unknown or there twice", api.Quote(m))
 		}
 		if c.Access == "read" && m != "GET" && m != "HEAD" && m != "POST" {
 			return fmt.Errorf("a read capability has the method %s", m)
@@ -86,7 +88,7 @@ func (p *Provider) checkCapability(c *Capability) error {
 	for _, m := range c.MatchHeader {
 		name, value, ok := strings.Cut(m, ": ")
 		if !ok || !validToken(name) || value == "" || strings.TrimSpace(value) != value || checkLine("matchHeader", m) != nil {
-			return fmt.Errorf("matchHeader %s is not of the form Name: value", quote(m))
+			return fmt.Errorf("matchHeader %s is not of the form Name: value", api.Quote(m))
 		}
 	}
 	if err := checkOperation(c); err != nil {
@@ -103,9 +105,9 @@ func checkPointers(list []string) error {
 	for i, ptr := range list {
 		switch {
 		case !validPointer(ptr):
-			return fmt.Errorf("issuesToken %s is no JSON pointer to a member", quote(ptr))
+			return fmt.Errorf("issuesToken %s is no JSON pointer to a member", api.Quote(ptr))
 		case slices.Contains(list[:i], ptr):
-			return fmt.Errorf("issuesToken %s is there twice", quote(ptr))
+			return fmt.Errorf("issuesToken %s is there twice", api.Quote(ptr))
 		}
 	}
 	return nil
@@ -134,12 +136,12 @@ func (p *Provider) checkWay(c *Capability) error {
 	all := p.allHosts()
 	for i, h := range c.Hosts {
 		if !slices.Contains(all, h) || slices.Contains(c.Hosts[:i], h) {
-			return fmt.Errorf("host %s is not one of the provider's, or there twice", quote(h))
+			return fmt.Errorf("host %s is not one of the provider's, or there twice", api.Quote(h))
 		}
 	}
 	for i, id := range c.Logins {
 		if p.login(id) == nil || slices.Contains(c.Logins[:i], id) {
-			return fmt.Errorf("login %s is unknown or there twice", quote(id))
+			return fmt.Errorf("login %s is unknown or there twice", api.Quote(id))
 		}
 	}
 	logins := p.LoginsOf(c)
@@ -167,7 +169,7 @@ func (p *Provider) checkWay(c *Capability) error {
 // the registry in a test, with the rules that requests are judged by.
 func checkRule(rule string) error {
 	path := strings.TrimPrefix(rule, "=")
-	bad := func(why string) error { return fmt.Errorf("path %s %s", quote(rule), why) }
+	bad := func(why string) error { return fmt.Errorf("path %s %s", api.Quote(rule), why) }
 	if !strings.HasPrefix(path, "/") {
 		return bad("does not start with '/' or '=/'")
 	}

@@ -25,7 +25,7 @@ func checkConsent(o *api.OAuth2Spec) error {
 	}
 	for name, value := range o.AuthorizationParams {
 		if slices.Contains(ownParams, strings.ToLower(name)) || !validToken(name) || value == "" {
-			return fmt.Errorf("authorizationParams %s is the login's own, or no parameter", quote(name))
+			return fmt.Errorf("authorizationParams %s is the login's own, or no parameter", api.Quote(name))
 		}
 	}
 	return oneOf("redirectHost", o.RedirectHost == "" || o.RedirectHost == "127.0.0.1" || o.RedirectHost == "localhost")

@@ -6,12 +6,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 func checkURL(what, s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" || ValidHost(u.Hostname()) != nil {
-		return fmt.Errorf("%s: %s is not an https URL", what, quote(s))
+		return fmt.Errorf("%s: %s is not an https URL", what, api.Quote(s))
 	}
 	return nil
 }
@@ -21,7 +23,7 @@ func (p *Provider) checkHosts() error {
 	for i := range p.HostParams {
 		h := &p.HostParams[i]
 		if !validField(h.Name) || params[h.Name] {
-			return fmt.Errorf("host parameter %s is invalid or there twice", quote(h.Name))
+			return fmt.Errorf("host parameter %s is invalid or there twice", api.Quote(h.Name))
 		}
 		params[h.Name] = true
 		if err := h.check(p.SelfHosted); err != nil {
@@ -78,7 +80,7 @@ func (h *HostParam) check(selfHosted bool) error {
 	}
 	for i, v := range h.Values {
 		if ValidHost("x."+v+".x") != nil || slices.Contains(h.Values[:i], v) {
-			return fmt.Errorf("value %s is no part of a host, or there twice", quote(v))
+			return fmt.Errorf("value %s is no part of a host, or there twice", api.Quote(v))
 		}
 	}
 	return nil
@@ -94,7 +96,7 @@ func (p *Provider) checkHostPatterns(templated bool) error {
 	for _, pattern := range p.HostPatterns {
 		rest, ok := strings.CutPrefix(pattern, "*")
 		if !ok || !ownSuffix(rest) || ValidHost("x"+rest) != nil {
-			return fmt.Errorf("hostPatterns: %s is not '*' and the rest of a host, of two whole labels or more", quote(pattern))
+			return fmt.Errorf("hostPatterns: %s is not '*' and the rest of a host, of two whole labels or more", api.Quote(pattern))
 		}
 	}
 	for _, h := range p.allHosts() {
@@ -104,7 +106,7 @@ func (p *Provider) checkHostPatterns(templated bool) error {
 		for _, end := range p.ends(h) {
 			covered := func(pattern string) bool { return strings.HasSuffix(end, pattern[1:]) }
 			if !slices.ContainsFunc(p.HostPatterns, covered) {
-				return fmt.Errorf("hostPatterns: none covers %s", quote(h))
+				return fmt.Errorf("hostPatterns: none covers %s", api.Quote(h))
 			}
 		}
 	}
@@ -149,19 +151,19 @@ func (p *Provider) checkHostTemplate(h string, params, used map[string]bool) err
 	}
 	if p.SelfHosted {
 		if h != selfTemplate {
-			return fmt.Errorf("host %s: a self-hosted provider has the host %s alone", quote(h), selfTemplate)
+			return fmt.Errorf("host %s: a self-hosted provider has the host %s alone", api.Quote(h), selfTemplate)
 		}
 		return nil
 	}
 	if !strings.Contains(h, "{") {
 		if !strings.Contains(h, ".") {
-			return fmt.Errorf("host %s is a single label", quote(h))
+			return fmt.Errorf("host %s is a single label", api.Quote(h))
 		}
 		return nil
 	}
 	for _, end := range p.ends(h) {
 		if !ownSuffix(end) {
-			return fmt.Errorf("host %s leaves its registrable part to a parameter", quote(h))
+			return fmt.Errorf("host %s leaves its registrable part to a parameter", api.Quote(h))
 		}
 	}
 	return nil
@@ -176,7 +178,7 @@ func checkHostParams(h string, params, used map[string]bool) error {
 		}
 		name, after, ok := strings.Cut(after, "}")
 		if !ok || !params[name] {
-			return fmt.Errorf("host %s names an unknown parameter", quote(h))
+			return fmt.Errorf("host %s names an unknown parameter", api.Quote(h))
 		}
 		used[name], rest = true, after
 	}

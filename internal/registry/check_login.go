@@ -14,17 +14,17 @@ import (
 // fill, params what a host does.
 func (l *Login) check(fields, params map[string]bool) error {
 	if !api.ValidID(l.ID) {
-		return fmt.Errorf("login %s: not a valid id", quote(l.ID))
+		return fmt.Errorf("login %s: not a valid id", api.Quote(l.ID))
 	}
 	if err := l.checkStrategy(fields, params); err != nil {
 		return fmt.Errorf("login %s: %w", l.ID, err)
 	}
 	if p := l.UpstreamPathPrefix; p != "" && (p[0] != '/' || strings.HasSuffix(p, "/") || checkRule(p) != nil || strings.Contains(p, "*")) {
-		return fmt.Errorf("login %s: upstreamPathPrefix %s is not a plain path without a '/' at its end", l.ID, quote(p))
+		return fmt.Errorf("login %s: upstreamPathPrefix %s is not a plain path without a '/' at its end", l.ID, api.Quote(p))
 	}
 	for _, f := range l.Fields() {
 		if !fields[f] {
-			return fmt.Errorf("login %s: field %s is not one of the provider's secrets", l.ID, quote(f))
+			return fmt.Errorf("login %s: field %s is not one of the provider's secrets", l.ID, api.Quote(f))
 		}
 	}
 	if len(l.Fields()) == 0 {
@@ -40,14 +40,14 @@ func (l *Login) checkStrategy(fields, params map[string]bool) error {
 	}
 	for name, there := range declared {
 		if there != (name == l.Auth.Type) {
-			return fmt.Errorf("auth type %s and the parameters given do not belong together", quote(l.Auth.Type))
+			return fmt.Errorf("auth type %s and the parameters given do not belong together", api.Quote(l.Auth.Type))
 		}
 	}
 	if hasOwn(&l.Auth) {
-		return fmt.Errorf("auth holds the parameters of %s, which stand beside it", quote(l.Auth.Type))
+		return fmt.Errorf("auth holds the parameters of %s, which stand beside it", api.Quote(l.Auth.Type))
 	}
 	if l.NotYet != "" && l.NotYet != "websocket" {
-		return fmt.Errorf("notYet %s is not known", quote(l.NotYet))
+		return fmt.Errorf("notYet %s is not known", api.Quote(l.NotYet))
 	}
 	if _, own := declared[l.Auth.Type]; !own {
 		return checkSpec(l.Auth, fields)
@@ -143,7 +143,7 @@ func checkSigV4(v *api.SigV4Spec, fields map[string]bool) error {
 	}
 	for _, f := range v.Fields {
 		if name, absent := strings.CutSuffix(f, "?"); absent && !fields[name] {
-			return fmt.Errorf("field %s is not one of the provider's secrets", quote(name))
+			return fmt.Errorf("field %s is not one of the provider's secrets", api.Quote(name))
 		}
 	}
 	return nil
@@ -193,7 +193,7 @@ func checkExchange(x *api.TokenExchangeSpec, fields map[string]bool) error {
 func checkEndpoint(s string) error {
 	u, err := url.Parse(fillBraces(s))
 	if err != nil || u.Scheme != "https" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Port() != "" || u.Path == "" {
-		return fmt.Errorf("%s is not an https URL of host and path", quote(s))
+		return fmt.Errorf("%s is not an https URL of host and path", api.Quote(s))
 	}
 	return ValidHost(u.Host)
 }
@@ -262,7 +262,7 @@ func checkSpec(s api.AuthSpec, fields map[string]bool) error {
 			err = checkTemplate("passwordTemplate", s.PasswordTemplate, fields, false)
 		}
 	default:
-		return fmt.Errorf("auth type %s is not known", quote(s.Type))
+		return fmt.Errorf("auth type %s is not known", api.Quote(s.Type))
 	}
 	if err != nil {
 		return err
@@ -292,7 +292,7 @@ func checkHeaders(list []api.AuthField, fields map[string]bool, yields ...string
 	for _, f := range list {
 		name := foldHeader(f.Name)
 		if !validToken(f.Name) || strings.Contains(f.Name, "_") || seen[name] {
-			return fmt.Errorf("header name %s is no token, holds '_', or is there twice", quote(f.Name))
+			return fmt.Errorf("header name %s is no token, holds '_', or is there twice", api.Quote(f.Name))
 		}
 		seen[name] = true
 		if err := checkTemplate("header "+f.Name, f.ValueTemplate, known, true); err != nil {
@@ -309,7 +309,7 @@ func checkParams(list []api.AuthField, fields map[string]bool) error {
 	seen := map[string]bool{}
 	for _, f := range list {
 		if !validToken(f.Name) || seen[f.Name] {
-			return fmt.Errorf("query parameter %s is no plain name, or is there twice", quote(f.Name))
+			return fmt.Errorf("query parameter %s is no plain name, or is there twice", api.Quote(f.Name))
 		}
 		seen[f.Name] = true
 		if err := checkTemplate("query parameter "+f.Name, f.ValueTemplate, fields, true); err != nil {
@@ -332,7 +332,7 @@ func checkTemplate(what, t string, fields map[string]bool, needField bool) error
 	}
 	for _, n := range names {
 		if !fields[n] {
-			return fmt.Errorf("%s: field %s is not one of the provider's secrets", what, quote(n))
+			return fmt.Errorf("%s: field %s is not one of the provider's secrets", what, api.Quote(n))
 		}
 	}
 	plain := t

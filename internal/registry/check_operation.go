@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 // checkOperation wants an operation that a body can be told by: one kind, on
@@ -23,14 +25,14 @@ func checkOperation(c *Capability) error {
 	for i, kind := range o.GraphQL {
 		switch {
 		case !slices.Contains([]string{"query", "mutation", "subscription"}, kind) || slices.Contains(o.GraphQL[:i], kind):
-			return fmt.Errorf("operation %s is not query, mutation or subscription, or there twice", quote(kind))
+			return fmt.Errorf("operation %s is not query, mutation or subscription, or there twice", api.Quote(kind))
 		case kind == "mutation" && c.Access == "read":
 			return errors.New("a read capability has the operation mutation")
 		}
 	}
 	for i, name := range o.JSONRPC {
 		if !ValidRPCMethod(strings.TrimSuffix(name, "*")) || slices.Contains(o.JSONRPC[:i], name) {
-			return fmt.Errorf("method %s of JSON-RPC is no name, or there twice", quote(name))
+			return fmt.Errorf("method %s of JSON-RPC is no name, or there twice", api.Quote(name))
 		}
 	}
 	return nil

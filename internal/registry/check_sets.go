@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"moldable.sh/aivault/internal/api"
 )
 
 // checkSets wants each set to name capabilities of its provider that exist.
@@ -15,7 +17,7 @@ func (p *Provider) checkSets() error {
 		s := &p.Sets[i]
 		owner, _, _ := strings.Cut(s.ID, "/")
 		if !ValidCapabilityID(s.ID) || owner != p.ID {
-			return fmt.Errorf("set %s: id is not %s/name", quote(s.ID), p.ID)
+			return fmt.Errorf("set %s: id is not %s/name", api.Quote(s.ID), p.ID)
 		}
 		if slices.ContainsFunc(p.Sets[:i], func(other Set) bool { return other.ID == s.ID }) {
 			return fmt.Errorf("set %s is there twice", s.ID)
@@ -36,7 +38,7 @@ func (p *Provider) checkSet(s *Set) error {
 	}
 	for i, id := range s.Members {
 		if p.capability(id) == nil || slices.Contains(s.Members[:i], id) {
-			return fmt.Errorf("member %s is no capability of the provider, or there twice", quote(id))
+			return fmt.Errorf("member %s is no capability of the provider, or there twice", api.Quote(id))
 		}
 	}
 	if p.capability(s.ID) != nil && !slices.Contains(s.Members, s.ID) {

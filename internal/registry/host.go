@@ -29,7 +29,7 @@ func ValidHost(s string) error {
 	case len(s) > maxHostName:
 		return fmt.Errorf("host is longer than %d characters", maxHostName)
 	case strings.HasSuffix(s, "."):
-		return fmt.Errorf("host %s ends in a dot", quote(s))
+		return fmt.Errorf("host %s ends in a dot", api.Quote(s))
 	}
 	for i := range len(s) {
 		if s[i] >= 0x80 {
@@ -46,7 +46,7 @@ func ValidHost(s string) error {
 	// its last label is a number, in whatever notation.
 	last := labels[len(labels)-1]
 	if numeric(last) || strings.HasPrefix(last, "0x") {
-		return fmt.Errorf("host %s could be read as an address", quote(s))
+		return fmt.Errorf("host %s could be read as an address", api.Quote(s))
 	}
 	return nil
 }
@@ -54,20 +54,20 @@ func ValidHost(s string) error {
 func validLabel(host, l string) error {
 	switch {
 	case l == "":
-		return fmt.Errorf("host %s has an empty label", quote(host))
+		return fmt.Errorf("host %s has an empty label", api.Quote(host))
 	case len(l) > maxHostLabel:
-		return fmt.Errorf("host %s has a label of more than %d characters", quote(host), maxHostLabel)
+		return fmt.Errorf("host %s has a label of more than %d characters", api.Quote(host), maxHostLabel)
 	case l[0] == '-' || l[len(l)-1] == '-':
-		return fmt.Errorf("host %s has a label that starts or ends with '-'", quote(host))
+		return fmt.Errorf("host %s has a label that starts or ends with '-'", api.Quote(host))
 	}
 	for i := range len(l) {
 		c := l[i]
 		switch {
 		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-':
 		case 'A' <= c && c <= 'Z':
-			return fmt.Errorf("host %s is not in lower case", quote(host))
+			return fmt.Errorf("host %s is not in lower case", api.Quote(host))
 		default:
-			return fmt.Errorf("host %s holds a character that no host name may have", quote(host))
+			return fmt.Errorf("host %s holds a character that no host name may have", api.Quote(host))
 		}
 	}
 	if len(l) >= 4 && l[2:4] == "--" {
@@ -75,10 +75,10 @@ func validLabel(host, l string) error {
 		// decode it to two names.
 		u, err := idna.Lookup.ToUnicode(l)
 		if err != nil || !strings.HasPrefix(l, "xn--") {
-			return fmt.Errorf("host %s has a label that is no valid A-label", quote(host))
+			return fmt.Errorf("host %s has a label that is no valid A-label", api.Quote(host))
 		}
 		if a, err := idna.Lookup.ToASCII(u); err != nil || a != l {
-			return fmt.Errorf("host %s has a label that is no valid A-label", quote(host))
+			return fmt.Errorf("host %s has a label that is no valid A-label", api.Quote(host))
 		}
 	}
 	return nil
@@ -121,9 +121,9 @@ func address(s string) (string, bool) {
 
 func nonASCIIHost(s string) error {
 	if a, err := idna.Lookup.ToASCII(s); err == nil && ValidHost(a) == nil {
-		return fmt.Errorf("host %s is not ASCII; its A-label form is %s", quote(s), a)
+		return fmt.Errorf("host %s is not ASCII; its A-label form is %s", api.Quote(s), a)
 	}
-	return fmt.Errorf("host %s is not ASCII", quote(s))
+	return fmt.Errorf("host %s is not ASCII", api.Quote(s))
 }
 
 func numeric(s string) bool {
@@ -133,14 +133,6 @@ func numeric(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-// quote shows what a file or a person wrote, safe for a terminal and short.
-func quote(s string) string {
-	if len(s) > 80 {
-		return fmt.Sprintf("%+q...", s[:80])
-	}
-	return fmt.Sprintf("%+q", s)
 }
 
 // ValidCapabilityID says whether s is provider/name.

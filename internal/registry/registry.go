@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/strictjson"
 	files "moldable.sh/aivault/registry"
 )
@@ -48,7 +49,7 @@ func New(providers ...*Provider) (*Registry, error) {
 	entries := make([]*entry, len(providers))
 	for i, p := range providers {
 		if err := p.check(); err != nil {
-			return nil, fmt.Errorf("registry: %s: %w", quote(p.ID), err)
+			return nil, fmt.Errorf("registry: %s: %w", api.Quote(p.ID), err)
 		}
 		entries[i] = &entry{Summary: p.summary(), made: true}
 		entries[i].once.Do(func() { entries[i].take(p) })
