@@ -65,14 +65,15 @@ func (ix *index) glanceByte(b []byte, c byte, next, nesting int) (byte, int, ver
 	return 0, 0, unsure
 }
 
+// pairAway says whether two digits behind a percent sign spell a byte that
+// cannot matter, as most of a URL's do.
+func (ix *index) pairAway(b []byte) bool {
+	high, low := ix.digits[b[0]], ix.digits[b[1]]
+	return high&low&digitMark != 0 && ix.away[high<<4|low&^digitMark]
+}
+
 // percent looks at what follows a percent sign.
 func (ix *index) percent(b []byte, i, nesting int) (byte, int, verdict) {
-	if i+2 <= len(b) {
-		high, low := ix.digits[b[i]], ix.digits[b[i+1]]
-		if c := high<<4 | low&^digitMark; high&low&digitMark != 0 && ix.away[c] {
-			return 0, i + 2, idle
-		}
-	}
 	r, st := ix.glanceHex(b, i, 2)
 	switch {
 	case st == none:

@@ -183,6 +183,10 @@ func (s *scanner) escapes(b []byte, eof bool) {
 	undecided := len(b)
 	in := introducers{b: b, events: s.units.events}
 	for p := in.next(s.esc); p < len(b); {
+		if b[p] == '%' && p+2 < len(b) && s.ix.pairAway(b[p+1:p+3]) {
+			p = in.next(p + 3)
+			continue
+		}
 		c, next, v := s.ix.glance(b, p)
 		if v == idle {
 			p = in.next(next)
