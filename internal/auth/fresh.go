@@ -13,8 +13,8 @@ import (
 const minSignature = 32
 
 // Signatures lists what additions put on the wire that signs a request: what
-// Rendered does, and the signature within it ("sha256=…", "Signature=…"). The
-// values are fresh; the caller wipes them.
+// Rendered does, and the signature within it ("Signature=…", or wherever a
+// template has it). The values are fresh; the caller wipes them.
 func Signatures(a egress.Additions) []secret.Value {
 	out := Rendered(a)
 	for _, v := range slices.Clone(out) {
@@ -23,6 +23,9 @@ func Signatures(a egress.Additions) []secret.Value {
 				out = append(out, secret.New(bytes.Clone(piece)))
 			}
 		}
+	}
+	if !a.Signature.IsZero() {
+		out = append(out, a.Signature.Clone())
 	}
 	return out
 }

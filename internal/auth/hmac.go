@@ -296,7 +296,13 @@ func (s *hmacSigner) Additions(ctx context.Context, in Input) (add egress.Additi
 	}
 	computed.set(hmacSignature, s.encode(mac.Sum(nil)), in.Public[s.keyField])
 	defer computed.Fields[hmacSignature].Wipe()
-	return add, s.output.add(&add, computed)
+	if err := s.output.add(&add, computed); err != nil {
+		return add, err
+	}
+	if !computed.Public[hmacSignature] {
+		add.Signature = computed.Fields[hmacSignature].Clone()
+	}
+	return add, nil
 }
 
 func (in *Input) set(name, value string, public bool) {

@@ -63,6 +63,7 @@ func try(p plan, in Input, have map[string]bool) error {
 		f.Value.Wipe()
 	}
 	add.PathPrefix.Wipe()
+	add.Signature.Wipe()
 	return nil
 }
 

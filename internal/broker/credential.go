@@ -285,4 +285,5 @@ func wipeAdditions(a egress.Additions) {
 		f.Value.Wipe()
 	}
 	a.PathPrefix.Wipe()
+	a.Signature.Wipe()
 }

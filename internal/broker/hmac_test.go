@@ -184,3 +184,22 @@ func TestSignatureIsScrubbed(t *testing.T) {
 		t.Errorf("the outcome counts nothing: %v", outcome[0])
 	}
 }
+
+// Wherever a template has the signature, an answer that repeats it alone is
+// clean of it.
+func TestSignatureWithinATemplateIsScrubbed(t *testing.T) {
+	const key = "key-0123456789"
+	signature := strings.TrimPrefix(macOf(key), "sha256=")
+	for _, template := range []string{`keyId="a",signature="{{signature}}"`, "v1/{{signature}}", "a{{signature}}b"} {
+		v := start(t, aivaulttest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "got "+signature+".")
+		})})
+		acme(t, v, key, hmacSpec(api.HMACSpec{Output: api.AuthPlace{In: "header", Name: "X-Signature", Template: template}}))
+		if body := mustInvoke(t, v, get("acme/all", "/x")); body != "got "+secret.Redacted+"." {
+			t.Errorf("%s: %q", template, body)
+		}
+		if sent := v.API.Seen()[0].Header.Get("X-Signature"); !strings.Contains(sent, signature) {
+			t.Errorf("%s: sent %q", template, sent)
+		}
+	}
+}

@@ -40,6 +40,9 @@ type Additions struct {
 	Form        []Field
 	PathPrefix  secret.Value // put before the request's path, already escaped
 	Certificate *tls.Certificate
+	// Signature is what of the fields signs the request, as it is written
+	// there. It is not sent beside them.
+	Signature secret.Value
 }
 
 // Destination is where policy sends a call, with the operator's exceptions

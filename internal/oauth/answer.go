@@ -285,16 +285,39 @@ func (a *answer) failure(w *Want) error {
 	return e
 }
 
-// validCode says whether an error code can be repeated: as RFC 6749 and its
-// extensions write them, it holds nothing of the request.
+// validCode says whether an error code can be repeated: it is made of the
+// words that codes are made of. With any other word in it, it may be a part of
+// the request: a password can be of small letters alone.
 func validCode(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && c != '_' {
+	for word := range strings.SplitSeq(s, "_") {
+		if !codeWords[word] {
 			return false
 		}
 	}
-	return len(s) >= 1 && len(s) <= 40
+	return len(s) <= 64
 }
+
+// codeWords is a constant table: the words of RFC 6749 and its extensions, and
+// of providers that have codes of their own.
+var codeWords = func() map[string]bool {
+	words := map[string]bool{}
+	for _, w := range strings.Fields(`
+		access account action active admin already allowed api app application assertion audience auth authentication authorization
+		authorized bad banned be blocked callback cannot challenge client code configuration consent consumed contact count country created
+		credential credentials customer deleted denied device disabled does domain down email enabled endpoint enforced error
+		exceeded exist exists expired failed failure flow for forbidden found grant grants has id identifier in inactive incorrect
+		installation insufficient integration interaction internal invalid ip is issuer jwt key license limit limited limits locked login
+		logout malformed many match method mfa mismatch missing must nonce no not of offline org organization parameter parameters
+		password payment pending permission permissions permitted policy private project proof provider quota rate reached
+		redirect refresh region registration reject rejected request requests required requirements resource response restricted
+		reused revoked role scope scopes secret selection server service session sig signature slow software state statement
+		subject support supported suspended target team temporarily tenant timeout to token too transaction type unapproved unauthorized
+		unavailable unexpected uninstalled unknown unmet unsupported unverified upgrade uri url usage used user username value 
+		verification verifier verified version was workspace wrong`) {
+		words[w] = true
+	}
+	return words
+}()
 
 func (a *answer) broken(why string) error {
 	return api.Errorf(api.OAuthRefreshFailed, "%s gave no token that could be used: its answer (status %d) %s", a.host, a.status, why)
