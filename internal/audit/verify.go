@@ -420,6 +420,9 @@ func (v *verification) beside() *ChainError {
 	if v.removed < v.first-1 {
 		return &ChainError{File: segmentName(v.first - 1), Line: v.start, Why: "this part of the log is missing, and no record says that it was removed for its age"}
 	}
+	if v.fault == nil && v.cannotGrow() {
+		return &ChainError{File: v.at.file + packedSuffix, Why: "it is compressed, though the log goes on in it"}
+	}
 	if v.fault != nil || len(v.signed) == 0 {
 		return v.fault
 	}
@@ -432,6 +435,18 @@ func (v *verification) beside() *ChainError {
 		}
 	}
 	return nil
+}
+
+// cannotGrow says whether the part in which the log ends is there compressed
+// alone, which whoever appends does not open. What was closed since it was read
+// is compressed when two others follow.
+func (v *verification) cannotGrow() bool {
+	_, err := os.Lstat(filepath.Join(v.cfg.Dir, v.at.file))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	names, err := list(v.cfg.Dir)
+	return err != nil || segmentNumber(names[len(names)-1]) < segmentNumber(v.at.file)+2
 }
 
 // pruned says whether the log begins later than it did.

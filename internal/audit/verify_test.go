@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"moldable.sh/aivault/internal/durable"
 )
 
 // logFiles is a log as it lies in its directory: names and content.
@@ -577,6 +579,31 @@ func TestVerifySegments(t *testing.T) {
 	delete(pruned, names[0]+packedSuffix)
 	pruned.put(t, cfg.Dir)
 	wantProblem(t, verify(t, ask), names[0], ends[segmentNumber(names[0])-1], "no record says that it was removed")
+}
+
+// A log that goes on in a compressed part is one that nobody can append to.
+func TestVerifyWhereTheLogEndsCompressed(t *testing.T) {
+	for name, left := range map[string]bool{"the last": false, "before what a killed rotation left": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t)
+			l := createSigned(t, cfg)
+			add(t, l, 1, 5)
+			l.Close()
+			if left {
+				if err := durable.CreateFile(filepath.Join(cfg.Dir, seg2), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := verify(t, against(t, cfg.Dir)); r.Problem != nil {
+				t.Fatal(r.Problem)
+			}
+			pack(t, cfg, 1)
+			wantProblem(t, verify(t, against(t, cfg.Dir)), seg1+packedSuffix, 0, "the log goes on in it")
+			if _, err := Open(cfg); err == nil {
+				t.Error("it was opened")
+			}
+		})
+	}
 }
 
 // Of a part that is compressed the first bad line is named, as of any other.
