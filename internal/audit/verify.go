@@ -339,15 +339,23 @@ func (v *verification) walk() (err error) {
 		return err
 	}
 	v.start = v.at.seq
-	// What is older than what is kept cannot be looked up any more.
+	// What is older than what is kept cannot be looked up any more. A later one
+	// that was given says as much of the lines before it.
+	var old uint64 // of the newest given one, as long as none can be looked up
 	for ; v.next < len(v.signed) && v.signed[v.next].Seq <= v.start; v.next++ {
 		switch e := v.signed[v.next]; {
 		case e.from == checkpointsName:
 		case e.Seq < v.start:
-			return given("the given checkpoint is of line %d, and what is kept of the log begins with line %d", e.Seq, v.start+1)
+			old = e.Seq
 		case e.Hash != string(v.at.hash[:]):
 			return &ChainError{File: e.File, Line: e.Seq, Why: "it is not the line that is signed in " + e.from}
+		default:
+			old = 0
 		}
+	}
+	later := func(e expected) bool { return e.from != checkpointsName }
+	if old > 0 && !slices.ContainsFunc(v.signed[v.next:], later) {
+		return given("the given checkpoint is of line %d, and what is kept of the log begins with line %d", old, v.start+1)
 	}
 	v.matched = v.start
 	if err := v.at.walk(v.cfg.Dir, v.line); err != nil {
@@ -412,6 +420,9 @@ func (v *verification) beside() *ChainError {
 	if v.removed < v.first-1 {
 		return &ChainError{File: segmentName(v.first - 1), Line: v.start, Why: "this part of the log is missing, and no record says that it was removed for its age"}
 	}
+	if v.fault == nil && v.cannotGrow() {
+		return &ChainError{File: v.at.file + packedSuffix, Why: "it is compressed, though the log goes on in it"}
+	}
 	if v.fault != nil || len(v.signed) == 0 {
 		return v.fault
 	}
@@ -424,6 +435,18 @@ func (v *verification) beside() *ChainError {
 		}
 	}
 	return nil
+}
+
+// cannotGrow says whether the part in which the log ends is there compressed
+// alone, which whoever appends does not open. What was closed since it was read
+// is compressed when two others follow.
+func (v *verification) cannotGrow() bool {
+	_, err := os.Lstat(filepath.Join(v.cfg.Dir, v.at.file))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	names, err := list(v.cfg.Dir)
+	return err != nil || segmentNumber(names[len(names)-1]) < segmentNumber(v.at.file)+2
 }
 
 // pruned says whether the log begins later than it did.

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"moldable.sh/aivault/internal/durable"
 )
 
 // logFiles is a log as it lies in its directory: names and content.
@@ -546,10 +548,62 @@ func TestVerifySegments(t *testing.T) {
 		t.Errorf("%+v, %v", r, r.Problem)
 	}
 	pruned := takeFiles(t, cfg.Dir)
+	// What was kept of the checkpoints begins with lines that are gone.
+	kept := blocks(pruned[checkpointsName])
+	start := slices.IndexFunc(kept, func(n string) bool { return strings.Contains(n, "\n"+segmentName(segmentNumber(names[0])-1)+" ") })
+	if start < 1 {
+		t.Fatalf("no older checkpoint: %d", start)
+	}
+	for what, c := range map[string]struct {
+		notes []string
+		fits  bool
+	}{"all": {kept, true}, "up to where it begins": {kept[:start+1], true}, "older ones": {kept[:start], false}} {
+		ask.Checkpoint = []byte(strings.Join(c.notes, ""))
+		r, err := Verify(ask)
+		var bad *GivenError
+		if c.fits && r.Problem != nil || c.fits != (err == nil) || !c.fits && !errors.As(err, &bad) {
+			t.Errorf("%s: %v, %v", what, r.Problem, err)
+		}
+	}
+	forged := pruned.clone()
+	forged[checkpointsName] = []byte(strings.Join(kept[:start+1], ""))
+	lines := forged.lines(names[len(names)-1])
+	forged.setLines(names[len(names)-1], lines[:len(lines)-1])
+	forged.put(t, cfg.Dir)
+	ask.Checkpoint = []byte(strings.Join(kept, ""))
+	if r := verify(t, ask); r.Problem == nil || !strings.Contains(r.Problem.Why, "the log ends before it") {
+		t.Errorf("cut short, and older checkpoints are given, too: %v", r.Problem)
+	}
+	ask.Checkpoint = nil
 	delete(pruned, names[0])
 	delete(pruned, names[0]+packedSuffix)
 	pruned.put(t, cfg.Dir)
 	wantProblem(t, verify(t, ask), names[0], ends[segmentNumber(names[0])-1], "no record says that it was removed")
+}
+
+// A log that goes on in a compressed part is one that nobody can append to.
+func TestVerifyWhereTheLogEndsCompressed(t *testing.T) {
+	for name, left := range map[string]bool{"the last": false, "before what a killed rotation left": true} {
+		t.Run(name, func(t *testing.T) {
+			cfg := config(t)
+			l := createSigned(t, cfg)
+			add(t, l, 1, 5)
+			l.Close()
+			if left {
+				if err := durable.CreateFile(filepath.Join(cfg.Dir, seg2), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := verify(t, against(t, cfg.Dir)); r.Problem != nil {
+				t.Fatal(r.Problem)
+			}
+			pack(t, cfg, 1)
+			wantProblem(t, verify(t, against(t, cfg.Dir)), seg1+packedSuffix, 0, "the log goes on in it")
+			if _, err := Open(cfg); err == nil {
+				t.Error("it was opened")
+			}
+		})
+	}
 }
 
 // Of a part that is compressed the first bad line is named, as of any other.

@@ -30,7 +30,12 @@ func (e *exam) audit() {
 	if e.status.Audit != nil {
 		key = e.status.Audit.Key
 	}
-	r, err := audit.Verify(audit.VerifyConfig{Dir: dir, Key: key})
+	cfg := audit.VerifyConfig{Dir: dir, Key: key}
+	// Also of a locked vault, which has shown no key yet, it is to be the log.
+	if vaultID, _, err := vault.Claimed(e.dir); err == nil {
+		cfg.VaultID, cfg.Named = vaultID, true
+	}
+	r, err := audit.Verify(cfg)
 	var open *durable.PermissionError
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -43,6 +48,8 @@ func (e *exam) audit() {
 		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), audit.SignAnew)
 	case err != nil:
 		e.add(id, Problem, fmt.Sprintf("the audit log cannot be verified: %v", err), "aivault audit verify")
+	case r.Problem != nil && r.Problem.File == keyName && key == "":
+		e.add(id, Problem, fmt.Sprintf("the audit log: %v", r.Problem), audit.WriteAnew(filepath.Join(dir, keyName)))
 	case r.Problem != nil && r.Problem.File == keyName:
 		e.add(id, Skipped, "the audit log is not verified while the key beside it is another", "")
 	case r.Problem != nil:
