@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,6 +93,9 @@ func (o *Options) checkBackupFile(path string, force bool) error {
 		}
 		return nil
 	}
+	if err := o.checkNoVaultFile(path); err != nil {
+		return err
+	}
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -103,6 +107,47 @@ func (o *Options) checkBackupFile(path string, force bool) error {
 		return errBackupThere(path)
 	}
 	return nil
+}
+
+// checkNoVaultFile refuses to write where it would cost a vault: in the vault's
+// own directory, where names have a meaning, and over any vault's document or
+// key, without which no backup helps.
+func (o *Options) checkNoVaultFile(path string) error {
+	env, err := o.env()
+	if err != nil {
+		return err
+	}
+	if within(env.Dir, path) {
+		return api.Errorf(api.InvalidRequest, "%q is in the vault's own directory", path).WithHint("aivault backup ~/aivault.backup")
+	}
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // what cannot be read is no file of this user's vault
+	}
+	defer f.Close()
+	for _, begins := range []string{`{"aivaultKeys":`, `{"aivaultVault":`} {
+		b := make([]byte, len(begins)) // and nothing of a key
+		if n, _ := f.ReadAt(b, 0); string(b[:n]) == begins {
+			return api.Errorf(api.InvalidRequest, "%q belongs to a vault, and is not replaced", path).WithHint("aivault backup ~/aivault.backup")
+		}
+	}
+	return nil
+}
+
+// within says whether a file would be made below dir, links resolved.
+func within(dir, path string) bool {
+	parent, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	dir, errDir := filepath.EvalSymlinks(dir)
+	parent, errParent := filepath.EvalSymlinks(parent)
+	rel, errRel := filepath.Rel(dir, parent)
+	return errors.Join(errDir, errParent, errRel) == nil && filepath.IsLocal(rel)
 }
 
 func errBackupThere(path string) error {

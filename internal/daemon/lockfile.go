@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -70,7 +71,11 @@ func acquireVault(ctx context.Context, dir string) (*vaultLock, error) {
 	for {
 		lock, err := durable.TryAcquire(path)
 		if err != nil {
-			return nil, api.Errorf(api.VaultUnavailable, "daemon: lock the vault: %w", err)
+			e := api.Errorf(api.VaultUnavailable, "daemon: lock the vault: %w", err)
+			if perm, ok := errors.AsType[*durable.PermissionError](err); ok {
+				e = e.WithHint("%s", perm.Fix)
+			}
+			return nil, e
 		}
 		if lock != nil {
 			v := &vaultLock{path, lock}

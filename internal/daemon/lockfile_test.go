@@ -124,3 +124,16 @@ func TestReadRunningBelievesLittle(t *testing.T) {
 		t.Error("one that everyone can write was read")
 	}
 }
+
+// What stands where the lock has to be is put aside by the command of the hint.
+func TestHintOfALockThatIsADirectory(t *testing.T) {
+	dir := short(t) + "/v"
+	if err := os.MkdirAll(LockFile(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := acquireVault(t.Context(), dir)
+	want := "mv -n " + LockFile(dir) + " " + LockFile(dir) + ".aside"
+	if e := api.AsError(err); e.Code != api.VaultUnavailable || e.Hint != want {
+		t.Errorf("%v, hint %q, want %q", e, e.Hint, want)
+	}
+}

@@ -106,6 +106,9 @@ func readKeyFile(path string) (*keyFile, error) {
 	return parseKeyFile(data)
 }
 
+// keyLost is the one way out for a vault whose key is not in its file.
+const keyLost = "put it back from your backup: nothing else opens this vault"
+
 // errUnreadable says what is wrong with a key file, and how to mend it where
 // that is known.
 func errUnreadable(path string, err error) *api.Error {
@@ -116,8 +119,7 @@ func errUnreadable(path string, err error) *api.Error {
 	case errors.As(err, &perm):
 		return api.Errorf(api.VaultUnavailable, "key file %s is not private: %s", path, perm.Why).WithHint("%s", perm.Fix)
 	case errors.Is(err, fs.ErrNotExist):
-		return api.Errorf(api.VaultUnavailable, "key file %s is missing", path).
-			WithHint("put it back from your backup: nothing else opens this vault")
+		return api.Errorf(api.VaultUnavailable, "key file %s is missing", path).WithHint(keyLost)
 	}
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -147,14 +149,18 @@ func (fileProvider) open(_ context.Context, cfg Config, p Params, _ Material) (s
 	path := cfg.KeyFile(p)
 	f, err := readKeyFile(path)
 	if err != nil {
-		return secret.Value{}, errUnreadable(path, err)
+		e := errUnreadable(path, err)
+		if e.Hint == "" {
+			e = e.WithHint(keyLost)
+		}
+		return secret.Value{}, e
 	}
 	if f.Vault != cfg.VaultID {
-		return secret.Value{}, api.Errorf(api.VaultUnavailable, "key file %s belongs to another vault (%s)", path, f.Vault)
+		return secret.Value{}, api.Errorf(api.VaultUnavailable, "key file %s belongs to another vault (%s)", path, f.Vault).WithHint(keyLost)
 	}
 	k := f.find(p.KeyID)
 	if k == nil {
-		return secret.Value{}, api.Errorf(api.VaultUnavailable, "key file %s does not hold this vault's key (%s)", path, p.KeyID)
+		return secret.Value{}, api.Errorf(api.VaultUnavailable, "key file %s does not hold this vault's key (%s)", path, p.KeyID).WithHint(keyLost)
 	}
 	return k.value()
 }
@@ -200,8 +206,14 @@ func storeKey(cfg Config, path, id string, kek secret.Value) error {
 	}
 	if err != nil {
 		e := errUnreadable(path, err)
+		var perm *durable.PermissionError
 		if e.Hint == "" {
-			e = e.WithHint("move it away, or name another place with --file-path")
+			return e.WithHint("move it away, or name another place with --file-path")
+		}
+		// What is there need not be a key file, or this vault's: it can be
+		// /tmp, which no hint may close to others.
+		if path != cfg.DefaultKeyFile && errors.As(err, &perm) && perm.Path == path {
+			return e.WithHint("name another place with --file-path")
 		}
 		return e
 	}

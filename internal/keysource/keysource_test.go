@@ -160,6 +160,9 @@ func TestAKeyFileIsNeverOverwritten(t *testing.T) {
 			}
 			_, err := Open(t.Context(), c.cfg, k.Params, Material{})
 			wantCode(t, err, api.VaultUnavailable, path)
+			if api.AsError(err).Hint == "" {
+				t.Errorf("%v: no hint", err)
+			}
 			wantCode(t, Settle(t.Context(), c.cfg, k.Params), api.VaultUnavailable)
 			_ = Forget(t.Context(), c.cfg, k.Params, Params{Provider: Env})
 			if now, err := os.ReadFile(path); err != nil || string(now) != c.content {
@@ -170,6 +173,29 @@ func TestAKeyFileIsNeverOverwritten(t *testing.T) {
 	must(t, os.Chmod(mine.DefaultKeyFile, 0o600))
 	must(t, os.WriteFile(mine.DefaultKeyFile, good, 0o600))
 	wantOpen(t, mine, k.Params, Material{}, k.KEK)
+}
+
+// Where the operator points at something that is no key file, no hint has a
+// command that changes it.
+func TestAKeyFileIsNotMadeOfWhatIsThere(t *testing.T) {
+	cfg := config(t, vaultA)
+	path := filepath.Join(t.TempDir(), "shared")
+	wantRefusal := func() {
+		t.Helper()
+		_, err := Prepare(t.Context(), cfg, Request{Provider: File, Path: path})
+		wantCode(t, err, api.VaultUnavailable, path+" is not private", "name another place with --file-path")
+		if hint := api.AsError(err).Hint; strings.Contains(hint, path) {
+			t.Errorf("hint %q", hint)
+		}
+	}
+	must(t, os.Mkdir(path, 0o700))
+	wantRefusal()
+	must(t, os.Chmod(path, 0o755))
+	wantRefusal()
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path, nil, 0o600))
+	must(t, os.Chmod(path, 0o644))
+	wantRefusal()
 }
 
 func TestMissingKeyFile(t *testing.T) {

@@ -180,7 +180,7 @@ func (v *Vault) backup(ctx context.Context, rec audit.Record, alone *keysource.N
 	rec.Event, rec.Object, rec.Generation, rec.Provider = audit.BackupMade, id, base.header.Generation, h.Key.Provider
 	head, err := log.AppendSync(context.WithoutCancel(ctx), rec)
 	if err != nil {
-		return nil, v.errLog(err)
+		return nil, forGeneration(v.errLog(err), base.header)
 	}
 	if alone != nil {
 		if blob, err = v.sealAlone(base, h, keys, head); err != nil {

@@ -661,3 +661,22 @@ func TestBackupIsStreamed(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A vault whose directory others can enter is whole, not broken: it is closed
+// to them before anything takes its place.
+func TestNoRestoreInADirectoryOfOthers(t *testing.T) {
+	t.Parallel()
+	v, cfg := full(t)
+	backup := backUp(t, v, "")
+	g := mustSnapshot(t, v).Generation()
+	put(t, v, "two", "2")
+	must(t, v.Close())
+	must(t, os.Chmod(cfg.Dir, 0o755))
+	for _, accept := range []uint64{0, g} {
+		wantCode(t, tryRestore(t, open(t, cfg), backup, accept, keysource.Material{}), api.VaultUnavailable, "chmod 700 "+cfg.Dir)
+	}
+	must(t, os.Chmod(cfg.Dir, 0o700))
+	x := open(t, cfg)
+	wantValue(t, x, "two", "2")
+	must(t, tryRestore(t, x, backup, g, keysource.Material{}))
+}

@@ -52,7 +52,7 @@ func (v *Vault) record(ctx context.Context, h header, r audit.Record) error {
 	}
 	r.Provider = h.Key.Provider
 	if _, err := log.AppendSync(context.WithoutCancel(ctx), r); err != nil {
-		return v.errLog(err)
+		return forGeneration(v.errLog(err), h)
 	}
 	return nil
 }

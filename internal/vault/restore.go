@@ -70,6 +70,11 @@ func (v *Vault) restore(ctx context.Context, rec audit.Record, in *incoming, acc
 	if err := durable.MkdirAll(v.cfg.Dir); err != nil {
 		return out, v.unavailable("the directory", err)
 	}
+	// A vault that does not open for this alone would be taken for a broken
+	// one, and its newer tokens would be lost.
+	if err := durable.CheckPrivate(v.cfg.Dir); err != nil {
+		return out, v.unavailable("the directory", err)
+	}
 	lock, err := v.restoreLock(ctx)
 	if err != nil {
 		return out, err

@@ -10,6 +10,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/audit"
+	"moldable.sh/aivault/internal/secret"
 )
 
 // Whatever stands where a file of the vault has to be, what is refused names
@@ -87,4 +88,47 @@ func TestHintsOfWhatCannotBeRead(t *testing.T) {
 	must(t, os.Chmod(log, 0o600))
 	_, err = open(t, cfg).Snapshot(t.Context())
 	wantCode(t, err, api.VaultUnavailable, "audit", "aivault restore --accept 1")
+}
+
+// What only a writer looks at, the first line of the log, leads to the same
+// hint as all else, and so does what follows: with the generation in place.
+func TestHintsOfAWriterNameTheGeneration(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Vault) error{
+		"change": func(v *Vault) error { _, err := tryPut(t.Context(), v, "b", "1"); return err },
+		"lock":   func(v *Vault) error { return v.Lock(t.Context(), nil) },
+		"backup": func(v *Vault) error {
+			_, err := v.Backup(t.Context(), operatorAsked, secret.Value{})
+			return err
+		},
+	} {
+		v, cfg := fileVault(t)
+		put(t, v, "a", "1")
+		must(t, v.Close())
+		log := filepath.Join(cfg.Dir, "audit", "00000001.jsonl")
+		b := read(t, log)
+		b[3] ^= 1
+		write(t, log, b)
+		err := change(open(t, cfg))
+		wantCode(t, err, api.VaultUnavailable, "line 1", "aivault restore --accept 2")
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
+// What could not be signed at the end is told with the way out.
+func TestHintOfAKeyThatIsAnotherAtTheEnd(t *testing.T) {
+	t.Parallel()
+	v, cfg := fileVault(t)
+	must(t, v.Close())
+	path := filepath.Join(cfg.Dir, "audit", "key.pub")
+	write(t, path, []byte("another\n"))
+	x := open(t, cfg)
+	put(t, x, "a", "1")
+	wantCode(t, x.Close(), api.Internal, "key.pub", "not the key that signs", "aivault doctor")
+	must(t, os.Chmod(path, 0o644))
+	x = open(t, cfg)
+	put(t, x, "b", "1")
+	wantCode(t, x.Close(), api.Internal, "key.pub", "chmod 600 ")
 }

@@ -83,7 +83,7 @@ func (v *Vault) begin(ctx context.Context) (*Snapshot, *audit.Log, error) {
 	}
 	// Two unconfirmed changes in a row could not be told from an old copy.
 	if !base.confirmed {
-		err = v.confirm(context.WithoutCancel(ctx), log, base)
+		err = forGeneration(v.confirm(context.WithoutCancel(ctx), log, base), base.header)
 	}
 	return base, log, err
 }
@@ -124,7 +124,13 @@ func (v *Vault) replaceDocument(ctx context.Context, log *audit.Log, c change) (
 	c.record.Generation = h.Generation
 	head, err := log.AppendSync(ctx, c.record)
 	if err != nil {
-		return nil, v.errLog(err)
+		err = v.errLog(err)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if in, lookErr := v.look(); lookErr == nil {
+			err = forGeneration(err, in)
+		}
+		return nil, err
 	}
 	c.state.AuditHead = head
 	blob, err := v.sealDocument(h, c.state, c.keys)

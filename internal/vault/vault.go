@@ -214,7 +214,11 @@ func (v *Vault) Close() error {
 	defer v.logMu.Unlock()
 	v.logClosed = true
 	if v.log != nil {
-		err = errors.Join(err, v.log.Close()) // which signs what is not signed yet
+		if failed := v.log.Close(); failed != nil { // it signs what is not signed yet
+			// The vault was there to its end, so this is no vault_unavailable.
+			e := api.AsError(v.errLog(failed))
+			err = errors.Join(err, api.Errorf(api.Internal, "%s", e.Message).WithHint("%s", e.Hint))
+		}
 		v.log, v.logID = nil, ""
 	}
 	v.wipeSigner()
