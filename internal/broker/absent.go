@@ -6,6 +6,7 @@ import (
 
 	"moldable.sh/aivault/internal/api"
 	"moldable.sh/aivault/internal/grant"
+	"moldable.sh/aivault/internal/vault"
 )
 
 // contextOf reads the scope that a call claims. A claim selects among what
@@ -71,12 +72,13 @@ func noCredential(one *capability, context grant.Scope, missing needs) error {
 		}
 		return e.WithHint("aivault credential create %s --provider %s --help", one.provider.id, one.provider.id)
 	}
-	list := missing.list()
-	if len(list) == 0 {
-		return e.WithHint("aivault credential list")
+	if list := missing.list(); len(list) > 0 {
+		e = api.Errorf(api.CredentialNotFound, "%s; it waits for %s", e.Message, joined(list))
 	}
-	e = api.Errorf(api.CredentialNotFound, "%s; it waits for %s", e.Message, joined(list))
-	return e.WithHint("%s", missing.commands(one.provider.entry, context)[0])
+	if commands := missing.commands(one.provider.entry, context); len(commands) > 0 {
+		return e.WithHint("%s", commands[0])
+	}
+	return e.WithHint("aivault credential list")
 }
 
 // waitsFor is what the capability still needs in the subject's context, judged
@@ -99,12 +101,43 @@ func (ix *index) waitsFor(s *subject, one *capability) needs {
 			if n := one.needs(c.Secrets); len(c.filled) > 0 || !c.provider.templated {
 				n.host = ""
 				if len(n.list()) < len(best.list()) {
+					n.closest = c
 					best = n
 				}
 			}
 		}
 	}
-	return best
+	return ix.unstored(s, one, best)
+}
+
+// unstored takes from the needs the secrets that are there already, under
+// their own names in the very scope: to store one again is refused. Where none
+// is left, what is missing is a credential of them, which was deleted.
+func (ix *index) unstored(s *subject, one *capability, n needs) needs {
+	p := one.provider.entry
+	if ix.snapshot == nil || len(n.secrets) == 0 || HostFlag(p) != "" || !ix.pins()[p.ID] {
+		return n
+	}
+	if _, ok := s.access.Permits(one.id, s.context, s.context, s.now); !ok {
+		return n
+	}
+	secrets := ix.snapshot.State().Secrets
+	left := slices.DeleteFunc(slices.Clone(n.secrets), func(name string) bool {
+		return !p.ByLogin(name) && slices.ContainsFunc(secrets, func(v vault.Secret) bool {
+			return v.Pin == p.ID && v.Name == name && v.ScopeOf() == s.context
+		})
+	})
+	if len(left) > 0 {
+		n.secrets = left
+		return n
+	}
+	switch c := n.closest; {
+	case c == nil:
+		n.secrets, n.create = nil, true
+	case len(Missing(p, c.Secrets)) > 0 && c.scope == s.context:
+		n.replace = c.ID
+	}
+	return n
 }
 
 // pinnedFields are the fields of the capability's provider for which there is

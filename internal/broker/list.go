@@ -48,7 +48,7 @@ func (b *Broker) CapabilitiesBy(ctx context.Context, who grant.Caller, q api.Cap
 		if account || !q.Usable {
 			list.Sets = append(list.Sets, v.sets(v.registry.Provider(id), ready)...)
 		}
-		if v.access.Everything() && !account && !v.waitsForHost(id) {
+		if v.access.Everything() && !account && !v.waitsForAccount(id) {
 			s := v.registry.Summary(id)
 			list.Available = append(list.Available, api.AvailableProvider{
 				Provider: id, Title: s.Title, Capabilities: s.Capabilities, Secrets: append([]string{}, s.First...), Login: s.ByLogin(),
@@ -124,8 +124,12 @@ func (b *Broker) Providers(ctx context.Context, who grant.Caller) ([]api.Provide
 func (v *viewer) providers() []api.ProviderStatus {
 	list := []api.ProviderStatus{}
 	for _, id := range v.registry.Providers() {
-		if !v.anyAccount(id) && v.waitsForHost(id) {
-			list = append(list, api.ProviderStatus{Provider: id, Waiting: needs{host: HostFlag(v.registry.Provider(id))}.list()})
+		if !v.anyAccount(id) && v.waitsForAccount(id) {
+			waiting := needs{host: HostFlag(v.registry.Provider(id))}.list()
+			if len(waiting) == 0 {
+				waiting = []string{"a credential"}
+			}
+			list = append(list, api.ProviderStatus{Provider: id, Waiting: waiting})
 		}
 	}
 	for name := range v.accounts() {
@@ -148,10 +152,11 @@ func (v *viewer) providers() []api.ProviderStatus {
 	return list
 }
 
-// waitsForHost says whether the vault holds a secret of a provider that makes
-// no account yet, because nobody said whose it is; only the operator is told.
-func (v *viewer) waitsForHost(provider string) bool {
-	return v.caller.Operator && v.pins()[provider] && HostFlag(v.registry.Provider(provider)) != ""
+// waitsForAccount says whether the vault holds a secret of a provider that is
+// in no account, because nobody said whose it is or the account was deleted;
+// only the operator is told.
+func (v *viewer) waitsForAccount(provider string) bool {
+	return v.caller.Operator && v.pins()[provider]
 }
 
 // waiting names what a provider's credentials wait for: nothing when one of

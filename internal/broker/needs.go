@@ -15,6 +15,10 @@ type needs struct {
 	secrets []string
 	host    string   // as the flag that names it
 	names   []string // of all secrets that a credential takes, missing or not
+
+	closest *credential // the account that they would complete; nil for none
+	create  bool        // the secrets are stored, and their credential is missing
+	replace string      // id of an account without some of its secrets, though they are stored
 }
 
 // needs tells what is missing beside a credential with these fields.
@@ -50,6 +54,9 @@ func (n needs) list() []string {
 
 // commands are what would fill the needs, in order.
 func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
+	if n.replace != "" {
+		return []string{"aivault credential delete " + n.replace, n.createCommand(p, in)}
+	}
 	var list []string
 	for _, name := range n.secrets {
 		if p != nil && p.ByLogin(name) && len(n.secrets) == 1 {
@@ -57,14 +64,22 @@ func (n needs) commands(p *registry.Provider, in grant.Scope) []string {
 		}
 		list = append(list, storeCommand(p, name, in))
 	}
-	if n.host != "" {
-		cmd := "aivault credential create " + accountID(p.ID, in) + " --provider " + p.ID
-		for _, name := range n.names {
-			cmd += " --secret " + name
-		}
-		list = append(list, cmd+" "+n.host+in.Flags())
+	if n.host != "" || n.create {
+		list = append(list, n.createCommand(p, in))
 	}
 	return list
+}
+
+// createCommand makes a credential of a provider's secrets.
+func (n needs) createCommand(p *registry.Provider, in grant.Scope) string {
+	cmd := "aivault credential create " + accountID(p.ID, in) + " --provider " + p.ID
+	for _, name := range n.names {
+		cmd += " --secret " + name
+	}
+	if n.host != "" {
+		cmd += " " + n.host
+	}
+	return cmd + in.Flags()
 }
 
 // storeCommand stores a secret of a provider by its name: what a person's

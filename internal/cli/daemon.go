@@ -25,7 +25,9 @@ func newDaemon(o *Options) *cobra.Command {
 }
 
 func newRestart(o *Options) *cobra.Command {
-	return daemonCommand(o, "restart", "Stop your daemon and start it again", restartDaemon)
+	cmd := daemonCommand(o, "restart", "Stop your daemon and start it again", restartDaemon)
+	cmd.Long = "Stops your daemon and starts it again, with what this command's own environment says and without\naivaultd's flags. One that was started by hand or as a service with flags or socket modes of its own\nis restarted there: this would leave them out."
+	return cmd
 }
 
 func daemonCommand(o *Options, name, short string, run func(context.Context, *Options, client.Config) error) *cobra.Command {
